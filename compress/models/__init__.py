@@ -1,0 +1,1 @@
+"""How a model comes in, and its structure as data."""

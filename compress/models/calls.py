@@ -1,0 +1,156 @@
+"""Every call that a model's forward makes, by name, in its own class and without tracing it.
+
+A `Calls` scope sees each torch function of a forward, also those that no module owns (a residual `x + y`), and gives
+it a stable key: the path of the module that is running, the function's name and its number there, as in
+`blocks.1.0:add:0`.  A subclass may change the result: this is how activations are observed and fake-quantized, in
+eager mode, in training loops and under `torch.export` alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+
+INPUT = "input"  # the key of the model's own input tensor
+
+# In-place and operator spellings of one function are one function.
+SAME = {"__add__": "add", "__iadd__": "add", "__radd__": "add", "add_": "add", "relu_": "relu", "hardtanh_": "hardtanh"}
+SAME |= {"relu6": "hardtanh", "__mul__": "mul", "__imul__": "mul", "__rmul__": "mul", "mul_": "mul", "concat": "cat"}
+SAME |= {"concatenate": "cat", "__matmul__": "matmul", "bmm": "matmul", "silu_": "silu", "hardswish_": "hardswish"}
+
+
+class Calls(TorchFunctionMode):
+    """Scope: the calls of `model`'s forwards reach `on_call`.  Leaves no hook behind."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.names = {module: name for name, module in model.named_modules()}
+        self.model = model
+        self.stack: list[str] = []
+        self.numbers: Counter[tuple[str, str]] = Counter()
+
+    def on_call(self, key: str, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+        """Called with each result; what it returns takes the result's place."""
+        return result
+
+    def on_start(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Called with the model's own inputs at the start of each forward; may replace them."""
+        return inputs
+
+    def __enter__(self) -> Calls:
+        self.handles = [
+            register_module_forward_pre_hook(self._push),
+            register_module_forward_hook(self._pop, always_call=True),
+        ]
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for handle in self.handles:
+            handle.remove()
+        super().__exit__(*error)
+
+    def _push(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        name = self.names.get(module)
+        self.stack.append(self.stack[-1] if name is None and self.stack else name or "")
+        if module is self.model:
+            self.numbers.clear()
+            return self.on_start(inputs)
+        return None
+
+    def _pop(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        self.stack.pop()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if not self.stack or name in ("__get__", "__set__", ""):
+            return result
+        function = SAME.get(name, name)
+        place = (self.stack[-1], function)
+        key = f"{place[0]}:{function}:{self.numbers[place]}"
+        self.numbers[place] += 1
+        return self.on_call(key, function, args, kwargs, result)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: its key, the module and function, and the keys of the calls that made its tensor inputs."""
+
+    key: str
+    module: str
+    function: str
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    constants: tuple[Any, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class CallGraph:
+    """The calls of one forward in order, and who consumes whose result."""
+
+    calls: dict[str, Call]
+    outputs: tuple[str, ...]
+
+    def consumers(self, key: str) -> list[Call]:
+        return [call for call in self.calls.values() if key in call.inputs]
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self.calls.values())
+
+
+class _Recorder(Calls):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.calls: dict[str, Call] = {}
+        self.made_by: dict[int, str] = {}
+        self.alive: list[Any] = []  # an id is only unique while its tensor lives
+
+    def on_start(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        for tensor in tensors(inputs):
+            self.made_by[id(tensor)] = INPUT
+            self.alive.append(tensor)
+        return inputs
+
+    def on_call(self, key: str, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+        results = tensors(result)
+        if not results:
+            return result
+        given = tensors((args, tuple(kwargs.values())))
+        inputs = tuple(self.made_by[id(tensor)] for tensor in given if id(tensor) in self.made_by)
+        constants = tuple(a for a in (*args, *kwargs.values()) if isinstance(a, int | float | bool | tuple))
+        self.calls[key] = Call(key, key.split(":")[0], function, inputs, tuple(results[0].shape), constants)
+        for tensor in results:
+            self.made_by[id(tensor)] = key  # an in-place call takes over its tensor from here on
+            self.alive.append(tensor)
+        return result
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """The tensors in nested tuples, lists and dictionaries, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        return [tensor for item in value for tensor in tensors(item)]
+    return []
+
+
+@torch.no_grad()
+def record(model: nn.Module, *inputs: Tensor) -> CallGraph:
+    """Run `model` once and return its calls."""
+    recorder = _Recorder(model)
+    with recorder:
+        output = model(*inputs)
+    outputs = tuple(recorder.made_by[id(tensor)] for tensor in tensors(output) if id(tensor) in recorder.made_by)
+    return CallGraph(recorder.calls, outputs)

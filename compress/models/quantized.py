@@ -1,0 +1,186 @@
+"""Quantization as data on a model: weights as parametrizations, activations as a table at the root.
+
+The model keeps its class, its `state_dict` and its training loop.  The exporter, the budget and the table read what
+lies here; none asks which pass wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from compress.models.calls import INPUT, Calls
+from compress.numerics.weight import QuantizedWeight
+
+
+class StoredWeight(nn.Module):
+    """Parametrization: the module's weight is what a QuantizedWeight says; the float original stays beside it."""
+
+    def __init__(self, quantized: QuantizedWeight) -> None:
+        super().__init__()
+        self.num_bits, self.group_size = quantized.num_bits, quantized.group_size
+        self.register_buffer("codes", quantized.codes)
+        self.register_buffer("scales", quantized.scales)
+        self.register_buffer("zero_points", quantized.zero_points)
+        self.register_buffer("multipliers", quantized.multipliers)
+        self.enabled = True
+
+    @property
+    def quantized(self) -> QuantizedWeight:
+        return QuantizedWeight(
+            self.codes, self.scales, self.zero_points, self.multipliers, self.num_bits, self.group_size
+        )
+
+    def forward(self, original: Tensor) -> Tensor:
+        return self.quantized.dequantize().to(original.dtype) if self.enabled else original
+
+
+def stored(module: nn.Module) -> StoredWeight | None:
+    """The module's StoredWeight, or None for a float weight."""
+    if not parametrize.is_parametrized(module, "weight"):
+        return None
+    for parametrization in module.parametrizations["weight"]:  # type: ignore[index,union-attr]
+        if isinstance(parametrization, StoredWeight):
+            return parametrization
+    return None
+
+
+def set_weight(module: nn.Module, quantized: QuantizedWeight) -> None:
+    """Give `module.weight` these codes, in place of any it had."""
+    if stored(module) is not None:
+        parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+    parametrize.register_parametrization(module, "weight", StoredWeight(quantized), unsafe=True)
+
+
+def original_weight(module: nn.Module) -> Tensor:
+    """The float weight, quantized or not."""
+    if stored(module) is None:
+        return module.weight  # type: ignore[return-value]
+    return module.parametrizations["weight"].original  # type: ignore[index,union-attr,return-value]
+
+
+def quantized_weights(model: nn.Module) -> dict[str, QuantizedWeight]:
+    """Every quantized weight by the name of its parameter in the float model, such as `conv_stem.weight`."""
+    found = {name: stored(module) for name, module in model.named_modules()}
+    return {f"{name}.weight": weight.quantized for name, weight in found.items() if weight is not None}
+
+
+@dataclass(frozen=True)
+class QuantizedActivation:
+    """An affine uint8 (or fewer bits) grid of one tensor: x ≈ (q − zero_point) · scale, q in [0, 2^num_bits − 1]."""
+
+    scale: float
+    zero_point: int
+    num_bits: int = 8
+
+    @property
+    def low(self) -> float:
+        return -self.zero_point * self.scale
+
+    @property
+    def high(self) -> float:
+        return (2**self.num_bits - 1 - self.zero_point) * self.scale
+
+    def fake_quantize(self, x: Tensor) -> Tensor:
+        """x rounded to the grid; the gradient passes straight through inside the range."""
+        limit = 2**self.num_bits - 1
+        if torch.compiler.is_exporting():
+            return torch.ops.compress.fake_quantize(x, self.scale, self.zero_point, limit)  # type: ignore[no-any-return]
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, 0, limit)
+
+
+@torch.library.custom_op("compress::fake_quantize", mutates_args=())
+def _fake_quantize(x: Tensor, scale: float, zero_point: int, limit: int) -> Tensor:
+    """The node that the exporter writes as QuantizeLinear, DequantizeLinear."""
+    return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, 0, limit)
+
+
+@_fake_quantize.register_fake
+def _(x: Tensor, scale: float, zero_point: int, limit: int) -> Tensor:
+    return torch.empty_like(x)
+
+
+class _FakeQuantizing(Calls):
+    def __init__(self, model: nn.Module, table: dict[str, QuantizedActivation]) -> None:
+        super().__init__(model)
+        self.table = table
+
+    def on_start(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        if INPUT not in self.table:
+            return inputs
+        return (self.table[INPUT].fake_quantize(inputs[0]), *inputs[1:])
+
+    def on_call(self, key: str, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+        grid = self.table.get(key)
+        return result if grid is None else grid.fake_quantize(result)
+
+
+class ActivationQuantizer:
+    """Forward hooks at the root: each forward runs with the tensors of `table` on their grids."""
+
+    def __init__(self, table: dict[str, QuantizedActivation]) -> None:
+        self.table = table
+        self.enabled = True
+        self.running: list[_FakeQuantizing] = []
+        self.handles: list[Any] = []
+
+    def attach(self, model: nn.Module) -> None:
+        self.handles = [
+            model.register_forward_pre_hook(self._start),
+            model.register_forward_hook(self._end, always_call=True),
+        ]
+
+    def _start(self, model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not self.enabled:
+            return None
+        scope = _FakeQuantizing(model, self.table)
+        scope.__enter__()
+        self.running.append(scope)
+        return scope._push(model, inputs)  # the scope's own hook came too late for the root itself
+
+    def _end(self, model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if self.running:
+            self.running.pop().__exit__(None, None, None)
+
+
+def set_activations(model: nn.Module, table: dict[str, QuantizedActivation]) -> None:
+    """Quantize these calls' results (keys of `compress.models.calls`) in every forward, in place of any before."""
+    existing = _quantizer(model)
+    if existing is not None:
+        existing.table = dict(table)
+        return
+    quantizer = ActivationQuantizer(dict(table))
+    quantizer.attach(model)
+    model.activation_quantizer = quantizer  # type: ignore[assignment]
+
+
+def quantized_activations(model: nn.Module) -> dict[str, QuantizedActivation]:
+    """The table that `set_activations` wrote, or an empty one."""
+    quantizer = _quantizer(model)
+    return {} if quantizer is None else dict(quantizer.table)
+
+
+@contextmanager
+def as_float(model: nn.Module, weights: bool = True, activations: bool = True) -> Iterator[nn.Module]:
+    """Scope: the model computes as the float model it was, before quantization."""
+    parts = [s for s in map(stored, model.modules()) if s is not None] if weights else []
+    quantizer = _quantizer(model) if activations else None
+    scopes: list[Any] = [*parts, *([quantizer] if quantizer is not None else [])]
+    before = [scope.enabled for scope in scopes]
+    for scope in scopes:
+        scope.enabled = False
+    try:
+        yield model
+    finally:
+        for scope, enabled in zip(scopes, before, strict=True):
+            scope.enabled = enabled
+
+
+def _quantizer(model: nn.Module) -> ActivationQuantizer | None:
+    return getattr(model, "activation_quantizer", None)

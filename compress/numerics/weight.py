@@ -1,0 +1,84 @@
+"""QuantizedWeight: what a pass decided about one weight; and the rounding that makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """One weight as integer codes and scales.  A pass writes it, a codec stores it, the exporter picks a kernel for it.
+
+    With W the weight of shape [out, …] seen as rows [out, K] (K = product of the other axes), and the K columns
+    cut into groups of `group_size` neighbours (the last may be shorter; None: one group, the whole row):
+
+        W[o, k] = (codes[o, k] − zero_points[o, g(k)]) · scales[o, g(k)] · multipliers[o, g(k)]
+
+    codes        int8 of W's own shape: [−2^(b−1), 2^(b−1) − 1] if symmetric, [0, 2^b − 1] − 2^(b−1) if affine: always
+                 centred, so that any number of bits up to 8 lies in int8.
+    scales       float32 [out, groups]; [out, 1] where `multipliers` are given, or per channel; [1, 1] per tensor.
+    zero_points  int8 [out, groups], centred like the codes; None: symmetric.
+    multipliers  uint8 [out, groups], 1 … 16, or None.  With them a group's scale is an integer times its row's
+                 scale: W / scales is an int8 tensor that per-channel int8 kernels take as it is, and a group's scale
+                 costs 4 bits (progressive group quantization, QServe, Lin et al. 2024, arXiv:2405.04532, sec. 4.1).
+    """
+
+    codes: Tensor
+    scales: Tensor
+    zero_points: Tensor | None
+    multipliers: Tensor | None
+    num_bits: int
+    group_size: int | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.codes.shape)
+
+    def dequantize(self) -> Tensor:
+        """The float32 weight that training, scoring and the artefact see, of the codes' shape."""
+        rows = self.codes.reshape(self.codes.shape[0], -1).float()
+        if self.zero_points is not None:
+            rows = rows - spread(self.zero_points.float(), rows.shape[1], self.group_size)
+        if self.multipliers is not None:
+            rows = rows * spread(self.multipliers.float(), rows.shape[1], self.group_size)
+            return (rows * self.scales).reshape(self.codes.shape)
+        return (rows * spread(self.scales, rows.shape[1], self.group_size)).reshape(self.codes.shape)
+
+    def int8(self) -> Tensor:
+        """The integer weight that an int8 kernel multiplies, [out, K…]: codes, or codes · multipliers.
+
+        Only for symmetric weights whose scales are one a row (per channel, per tensor, or by multipliers).
+        """
+        if self.zero_points is not None or self.scales.shape[1] != 1:
+            raise ValueError("an int8 kernel takes symmetric weights with one scale a row")
+        if self.multipliers is None:
+            return self.codes
+        rows = self.codes.reshape(self.codes.shape[0], -1).to(torch.int16)
+        rows = rows * spread(self.multipliers.to(torch.int16), rows.shape[1], self.group_size)
+        return rows.to(torch.int8).reshape(self.codes.shape)
+
+
+def code_range(num_bits: int) -> tuple[int, int]:
+    """Smallest and largest centred code of `num_bits` bits: 4 → (−8, 7)."""
+    return -(2 ** (num_bits - 1)), 2 ** (num_bits - 1) - 1
+
+
+def spread(per_group: Tensor, columns: int, group_size: int | None) -> Tensor:
+    """[out, groups] → [out, columns]: each group's value over its columns (or broadcastable [out, 1])."""
+    if per_group.shape[1] == 1 or group_size is None:
+        return per_group
+    return per_group.repeat_interleave(group_size, dim=1)[:, :columns]
+
+
+def storable_scales(scales: Tensor) -> Tensor:
+    """Scales rounded to what float16 holds, so that two bytes store them exactly; tiny ones stay float32.
+
+    float16 keeps 11 bits down to 6.1e-5; a tensor with a smaller non-zero scale is left as it is.
+    """
+    smallest_normal = torch.finfo(torch.float16).tiny
+    if bool((scales.abs() < smallest_normal).any()) or bool((scales.abs() > 6e4).any()):
+        return scales
+    return scales.half().float()

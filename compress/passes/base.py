@@ -1,0 +1,93 @@
+"""Pass: one step of a recipe, a frozen dataclass whose fields are its YAML parameters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compress.targets import Target
+
+# How a long loop is shown: progress(items, "what", total) yields the items and draws a bar.
+Progress = Callable[[Iterable[Any], str, int], Iterator[Any]]
+
+
+def silent(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
+    """A Progress that draws nothing."""
+    return iter(items)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pass may use beside the model.
+
+    batches   calibration inputs, as often as wanted: each call starts anew and yields the model's positional
+              arguments, a tuple of tensors with the batch in front.
+    target    the device that the artefact is for.
+    seed      all randomness of the pass comes from it.
+    progress  wraps long loops.
+    directory where a long pass keeps what lets it resume, or None.
+    """
+
+    batches: Callable[[], Iterable[tuple[Tensor, ...]]]
+    target: Target
+    seed: int = 0
+    progress: Progress = silent
+    directory: Path | None = None
+    notes: list[str] = field(default_factory=list)  # what the pass wants to be told in the log
+
+    def example(self) -> tuple[Tensor, ...]:
+        """The first calibration batch, one sample of it."""
+        return tuple(tensor[:1] for tensor in next(iter(self.batches())))
+
+
+class Pass(ABC):
+    """A step of a recipe.  A frozen dataclass; the docstring's first line is what `compress show` prints."""
+
+    name: ClassVar[str]  # given by @register: how recipes write it
+
+    def problems(self, target: Target) -> list[str]:
+        """What is wrong with the parameters, or impossible on `target`; told with the recipe's other problems."""
+        return []
+
+    def selectors(self) -> tuple[str, ...]:
+        """The layer selectors among the parameters, each of which must match a layer of the model."""
+        return ()
+
+    def requires(self, model: nn.Module, context: Context) -> None:
+        """Raise ModelError if the model, as the earlier passes left it, cannot take this pass."""
+        return None
+
+    @abstractmethod
+    def apply(self, model: nn.Module, context: Context) -> nn.Module:
+        """Change the model, and return it (in place, or another)."""
+
+    def restructure(self, model: nn.Module, context: Context) -> nn.Module:
+        """Only what `apply` does to the modules, not to their values: a resumed run calls this and loads the values."""
+        return model
+
+    def ensures(self, model: nn.Module, context: Context) -> None:
+        """Raise PromiseBroken unless the pass's promise holds.  Called after `apply`, and again after the last pass."""
+        return None
+
+
+REGISTRY: dict[str, type[Pass]] = {}
+P = TypeVar("P", bound=type[Pass])
+
+
+def register(name: str) -> Callable[[P], P]:
+    """Class decorator: recipes may name this pass `name`."""
+
+    def add(cls: P) -> P:
+        if name in REGISTRY:
+            raise ValueError(f"two passes are named {name!r}")
+        cls.name = name
+        REGISTRY[name] = cls
+        return cls
+
+    return add
