@@ -1,0 +1,42 @@
+"""Recipes: YAML ⇄ Recipe.  The only place that parses what a user writes about a run.
+
+sections     Recipe and its sections, as frozen dataclasses
+yaml_source  YAML text → nodes that know their lines        tree       nodes, places, the list of problems
+sources      the file, what it extends, the overrides       overrides  --set key.path=value
+reading      one node → one typed value, by pydantic        parsing    the whole: parse
+writing      Recipe → plain data, YAML                      schema     JSON Schema for editors
+"""
+
+from compress.recipe.parsing import parse
+from compress.recipe.reading import describe
+from compress.recipe.schema import json_schema, schema_of
+from compress.recipe.sections import (
+    TASKS,
+    Budget,
+    Calibration,
+    Evaluate,
+    Export,
+    ImageClassificationSpec,
+    Preprocess,
+    Recipe,
+    TaskSpec,
+)
+from compress.recipe.writing import dump, dump_yaml
+
+__all__ = [
+    "TASKS",
+    "Budget",
+    "Calibration",
+    "Evaluate",
+    "Export",
+    "ImageClassificationSpec",
+    "Preprocess",
+    "Recipe",
+    "TaskSpec",
+    "describe",
+    "dump",
+    "dump_yaml",
+    "json_schema",
+    "parse",
+    "schema_of",
+]

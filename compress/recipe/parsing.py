@@ -1,0 +1,225 @@
+"""parse: YAML → Recipe, with every problem told at once, each at its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from compress.data.spec import dataset_problems, parse_spec
+from compress.errors import DataError, unknown
+from compress.models.selectors import selector_problems
+from compress.models.source import KINDS, ModelSource
+from compress.passes import REGISTRY, Pass
+from compress.recipe.reading import read, unknown_key
+from compress.recipe.sections import TASKS, Budget, Calibration, Evaluate, Export, Name, Recipe, Seed, TaskSpec
+from compress.recipe.sources import gather
+from compress.recipe.tree import Node, Problems, nearest
+from compress.targets import Target, load, names
+
+T = TypeVar("T")
+
+SECTIONS = ("name", "model", "task", "calibration", "passes", "target", "budget", "evaluate", "export", "seed")
+_REQUIRED = {
+    "name": "write name: my-recipe",
+    "model": "write model: package:efficientnet-lite0, or another source",
+    "task": f"write task: {next(iter(TASKS))}",
+}
+
+
+def parse(
+    source: Path | str | Mapping[str, object], overrides: Sequence[str] = (), *, check_files: bool = True
+) -> Recipe:
+    """The recipe in a file, or in YAML text (a str with a line break), or in plain data as `dump` gives it.
+
+    overrides    'key.path=value' each, as after --set.
+    check_files  whether the files that the recipe names must be there; relative paths start at the current directory.
+
+    Raises RecipeError with every problem: 'recipes/x.yaml:14: what is wrong: what to write instead'.
+    """
+    problems = Problems()
+    root = gather(source, overrides, problems)
+    recipe = _recipe(root, problems, check_files)
+    problems.raise_if_any()
+    if recipe is None:
+        raise AssertionError("a recipe that cannot be read must have a problem")
+    return recipe
+
+
+def _recipe(root: Node, problems: Problems, check_files: bool) -> Recipe | None:
+    sections = root.mapping
+    for key, node in sections.items():
+        if key not in SECTIONS:
+            problems.add(node.place, unknown("section", key, (*SECTIONS, "extends")))
+    for key, hint in _REQUIRED.items():
+        if key not in sections and key not in {nearest(other, SECTIONS) for other in sections}:
+            problems.add(root.place, f"{key} is missing: {hint}")
+
+    def section(key: str, cls: type[T], default: T | None) -> T | None:
+        return read(cls, sections[key], key, problems) if key in sections else default
+
+    target = _target(sections.get("target"), problems)
+    name = section("name", Name, None)
+    model = _model(sections.get("model"), problems, check_files)
+    task = _task(sections.get("task"), problems, check_files)
+    calibration = section("calibration", Calibration, Calibration())
+    passes = _passes(sections.get("passes"), target, problems)
+    budget = section("budget", Budget, Budget())
+    evaluate = section("evaluate", Evaluate, Evaluate())
+    export = section("export", Export, Export())
+    seed = section("seed", Seed, 0)
+    _check_dataset(sections.get("calibration"), "calibration", problems, check_files)
+    _check_scores(sections.get("budget"), sections.get("task"), problems)
+    if export is not None and target is not None:
+        _check_opset(export, target, sections.get("export"), problems)
+    if name is None or model is None or task is None or calibration is None or passes is None or target is None:
+        return None
+    if budget is None or evaluate is None or export is None or seed is None:
+        return None
+    return Recipe(name, model, task, calibration, passes, target.name, budget, evaluate, export, seed)
+
+
+def _target(node: Node | None, problems: Problems) -> Target | None:
+    if node is None:
+        return load("generic")
+    if isinstance(node.value, str) and node.value in names():
+        return load(node.value)
+    if isinstance(node.value, str):
+        problems.add(node.place, unknown("target", node.value, names()))
+    else:
+        problems.add(node.place, f"target is {node.shown()}: write one of {', '.join(names())}")
+    return None
+
+
+def _model(node: Node | None, problems: Problems, check_files: bool) -> ModelSource | None:
+    if node is None:
+        return None
+    if not isinstance(node.value, dict):
+        problems.add(node.place, f"model is {node.shown()}: write a source such as package:efficientnet-lite0")
+        return None
+    kinds = [key for key in node.mapping if key in KINDS]
+    if kinds and "source" not in node.mapping:
+        kind = kinds[0]
+        named = node.mapping[kind].value
+        problems.add(node.mapping[kind].place, f"model: unknown key '{kind}': write source: {kind}:{named}")
+        return None
+    model = read(ModelSource, node, "model", problems)
+    if model is None:
+        return None
+    found = model.problems()
+    _tell("model", found, node, problems)
+    if check_files and not found:
+        for key, file in model.files().items():
+            if not Path(file).expanduser().is_file():
+                problems.add(
+                    node.mapping[key].place,
+                    f"model.{key}: there is no file {file}: relative paths start at the current directory",
+                )
+    return model
+
+
+def _task(node: Node | None, problems: Problems, check_files: bool) -> TaskSpec | None:
+    if node is None:
+        return None
+    named = _one_key(node, "task", TASKS, problems)
+    if named is None:
+        return None
+    name, parameters = named
+    _check_dataset(parameters, name, problems, check_files)
+    return read(TASKS[name], parameters, name, problems)
+
+
+def _passes(node: Node | None, target: Target | None, problems: Problems) -> tuple[Pass, ...] | None:
+    if node is None:
+        return ()
+    if not isinstance(node.value, tuple):
+        problems.add(node.place, f"passes is {node.shown()}: write a list, a '- ' before each pass")
+        return None
+    passes = [_pass(item, target, problems) for item in node.items]
+    return None if None in passes else tuple(each for each in passes if each is not None)
+
+
+def _pass(node: Node, target: Target | None, problems: Problems) -> Pass | None:
+    named = _one_key(node, "pass", REGISTRY, problems)
+    if named is None:
+        return None
+    name, parameters = named
+    built = read(REGISTRY[name], parameters, name, problems)
+    if built is None:
+        return None
+    if target is not None:
+        _tell(name, built.problems(target), parameters, problems)
+    for selector in built.selectors():
+        for message in selector_problems([selector]):
+            problems.add(_holder_of(selector, parameters).place, f"{name}: {message}")
+    return built
+
+
+def _one_key(node: Node, what: str, known: Mapping[str, Any], problems: Problems) -> tuple[str, Node] | None:
+    """The name and the parameters of a task or pass in long form: a mapping with one key."""
+    if not isinstance(node.value, dict) or not node.value:
+        told = ", ".join(sorted(known))
+        problems.add(node.place, f"a {what} is {node.shown()}: write one of {told}")
+        return None
+    (name, parameters), *others = node.value.items()
+    wrong = name not in known
+    if wrong:
+        problems.add(node.place if len(node.value) == 1 else parameters.place, unknown(what, name, known))
+    if others and not wrong and not any(key in known for key, _ in others):
+        problems.add(others[0][1].place, f"'{others[0][0]}' stands beside '{name}': indent it, to be below it")
+        return None
+    if others:
+        problems.add(others[0][1].place, f"a {what} has one name, not '{name}' and '{others[0][0]}': keep one")
+        return None
+    return None if wrong else (name, parameters)
+
+
+def _tell(label: str, messages: Iterable[str], node: Node, problems: Problems) -> None:
+    """Messages that begin with a key are told at that key's line; others at the node's."""
+    for message in messages:
+        key = re.match(r"\w*", message)
+        place = node.mapping[key[0]].place if key and key[0] in node.mapping else node.place
+        problems.add(place, f"{label}: {message}")
+
+
+def _holder_of(selector: str, node: Node) -> Node:
+    """The innermost node that holds the selector as written; the node itself if it comes from a default."""
+    for child in (*node.mapping.values(), *node.items):
+        found = _holder_of(selector, child)
+        if found.value == selector:
+            return found
+    return node
+
+
+def _check_dataset(section: Node | None, label: str, problems: Problems, check_files: bool) -> None:
+    node = section.mapping.get("dataset") if section else None
+    if node is None or not isinstance(node.value, str):
+        return
+    for message in dataset_problems(node.value) if check_files else _text_problems(node.value):
+        problems.add(node.place, f"{label}: {message}")
+
+
+def _text_problems(dataset: str) -> list[str]:
+    try:
+        parse_spec(dataset)
+    except DataError as error:
+        return [str(error)]
+    return []
+
+
+def _check_scores(budget: Node | None, task: Node | None, problems: Problems) -> None:
+    drops = budget.mapping.get("max_drop") if budget else None
+    scores = [TASKS[name].scores for name in (task.mapping if task else ()) if name in TASKS]
+    for score, node in (drops.mapping if drops else {}).items():
+        if scores and score not in scores[0]:
+            problems.add(node.place, unknown_key("budget.max_drop", score, scores[0]))
+
+
+def _check_opset(export: Export, target: Target, node: Node | None, problems: Problems) -> None:
+    if export.opset is None or node is None or target.min_opset <= export.opset <= target.max_opset:
+        return
+    problems.add(
+        node.mapping["opset"].place,
+        f"export.opset is {export.opset}: target {target.name} takes {target.min_opset} to {target.max_opset}",
+    )

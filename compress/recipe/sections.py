@@ -1,0 +1,215 @@
+"""Recipe and its sections: frozen dataclasses whose fields are the YAML keys, and whose docstrings document them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from annotated_types import Ge, Gt, Interval
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from compress.data.preprocess import Deviation
+from compress.data.preprocess import Size as Pixels
+from compress.models.source import ModelSource
+from compress.passes import Pass
+from compress.targets import Target, load
+
+UNITS = {
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)")
+
+
+def size_in_bytes(value: object) -> object:
+    """'5MB' → 5,000,000; '2.5MiB' → 2,621,440; what is not text goes through.  Raises ValueError for other text."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"'{value}' is not a size: write 5MB (10⁶), 5MiB (2²⁰) or a plain number of bytes")
+    number, unit = match.groups()
+    if unit not in UNITS:
+        by_letters = {known.lower(): known for known in UNITS}
+        near = difflib.get_close_matches(unit.lower(), by_letters, n=1, cutoff=0.5)
+        hint = f"did you mean '{number}{by_letters[near[0]]}'?" if near else f"known: {', '.join(UNITS)}"
+        raise ValueError(f"unknown unit '{unit}': {hint}")
+    whole, _, fraction = number.partition(".")
+    # In integers, so that 0.1GB is 100,000,000 and nothing beside it.
+    return int(whole + fraction) * UNITS[unit] // 10 ** len(fraction)
+
+
+Size: TypeAlias = Annotated[
+    Annotated[int, Ge(1)] | None,
+    BeforeValidator(size_in_bytes),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": rf"^[0-9]+(\.[0-9]+)?\s*({'|'.join(UNITS)})$", "examples": ["5MB"]},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
+def directory_name(value: str) -> str:
+    """The name itself.  Raises ValueError unless every system takes it as the name of a directory."""
+    if not re.fullmatch(_NAME, value):
+        raise ValueError(f"'{value}' cannot name a directory: write up to 100 letters, digits, '.', '_' and '-'")
+    return value
+
+
+Name: TypeAlias = Annotated[
+    str, AfterValidator(directory_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})
+]
+Seed: TypeAlias = Annotated[int, Interval(ge=0, le=2**32 - 1)]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What of the model's own preprocessing is overridden; what is left out stays as the model's config says.
+
+    resize         pixels of the short side, the ratio kept; or [height, width], the ratio not kept.
+    crop           [height, width] of the centre, in pixels: what the model sees.
+    interpolation  of the resize.
+    mean           taken off each channel (red, green, blue) after rescaling.
+    std            by which each channel is then divided.
+    rescale        factor from 0 … 255 to what mean and std refer to.
+    crop_rounding  where an odd margin leaves half a pixel: 'even' rounds to the even one, 'down' cuts it off.
+    """
+
+    resize: Pixels | tuple[Pixels, Pixels] | None = None
+    crop: tuple[Pixels, Pixels] | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[Deviation, Deviation, Deviation] | None = None
+    rescale: Annotated[float, Gt(0)] | None = None
+    crop_rounding: Literal["even", "down"] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The overridden fields alone: `dataclasses.replace(preprocessor, **preprocess.given())`."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ImageClassificationSpec:
+    """Name the class of an image: top-1 and top-5 accuracy, and agreement with the float model.
+
+    dataset     images that the scores are taken on: demo, parquet:PATH, folder:PATH or hf:NAME, each with an optional
+                slice of rows: parquet:images.parquet[128:600].
+    preprocess  overrides of the model's own preprocessing.
+    batch_size  images a step while scoring.
+    """
+
+    name: ClassVar[str] = "image_classification"
+    scores: ClassVar[tuple[str, ...]] = ("top1", "top5", "agreement")  # what budget.max_drop may name
+
+    dataset: str = "demo"
+    preprocess: Preprocess = Preprocess()
+    batch_size: Annotated[int, Ge(1)] = 32
+
+
+TaskSpec: TypeAlias = ImageClassificationSpec
+TASKS: dict[str, type[TaskSpec]] = {ImageClassificationSpec.name: ImageClassificationSpec}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The inputs that passes learn from; never those that the scores are taken on.
+
+    dataset      as in the task.
+    num_samples  at most so many of them, drawn by `seed`; null: all.
+    seed         of the draw and its order.
+    batch_size   samples a step.
+    """
+
+    dataset: str = "demo"
+    num_samples: Annotated[int, Ge(1)] | None = 128
+    seed: Seed = 0
+    batch_size: Annotated[int, Ge(1)] = 32
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the result must keep to; if it misses, the artefact is kept and the exit code is 1.
+
+    size           of the artefact's model file: a number of bytes, or with a unit: 5MB is 5,000,000, 5MiB 5,242,880.
+    max_drop       by score, how many points of a hundred it may fall below the float model's on the same data:
+                   {top1: 0.5} allows 89.3 % to become 88.8 %; {agreement: 2} asks for 98 % agreement.
+    latency_ratio  largest latency as a share of the float ONNX model's, measured side by side: 0.45.
+    """
+
+    size_bytes: Annotated[Size, Field(alias="size")] = None
+    max_drop: Mapping[str, Annotated[float, Ge(0)]] = field(default_factory=dict, hash=False)
+    latency_ratio: Annotated[float, Gt(0)] | None = None
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """How the artefact is measured.
+
+    threads                of the runtime, in every figure.
+    latency_runs           pairs of runs of one input, the artefact's and the float model's in turn, after a warm-up.
+    throughput_batch_size  inputs a run for the throughput.
+    """
+
+    threads: Annotated[int, Interval(ge=1, le=1024)] = 2
+    latency_runs: Annotated[int, Ge(5)] = 50
+    throughput_batch_size: Annotated[int, Ge(1)] = 8
+
+
+@dataclass(frozen=True)
+class Export:
+    """How the artefact is written.
+
+    opset  of the ONNX file; null: the target's own.
+    """
+
+    opset: Annotated[int, Interval(ge=12, le=26)] | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the result, and nothing else.
+
+    name         of the run's directory.
+    model        where the model comes from.
+    task         what it is for, and the data that tells how well it does it.
+    calibration  the inputs that passes learn from.
+    passes       what is done to the model, in this order; none: the float model is exported.
+    target       the device, by name.
+    budget       what the result must keep to.
+    evaluate     how the artefact is measured.
+    export       how the artefact is written.
+    seed         of all randomness in the passes.
+    """
+
+    name: Name
+    model: ModelSource
+    task: TaskSpec
+    calibration: Calibration = Calibration()
+    passes: tuple[Pass, ...] = ()
+    target: str = "generic"
+    budget: Budget = Budget()
+    evaluate: Evaluate = Evaluate()
+    export: Export = Export()
+    seed: Seed = 0
+
+    def device(self) -> Target:
+        """The target, with the opset that the recipe asks for.  Raises RecipeError if there is none of that name."""
+        target = load(self.target)
+        return target if self.export.opset is None else replace(target, opset=self.export.opset)
