@@ -41,7 +41,8 @@ class Batch:
 class Task(Protocol):
     """A job with data.  `evaluation` and `calibration` are re-iterable: every call starts anew."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def evaluation(self) -> Iterator[Batch]: ...
 

@@ -1,0 +1,98 @@
+"""DatasetSpec: what a recipe's `dataset:` says, such as `parquet:images.parquet[0:128]`.  Reads no image."""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.errors import DataError, unknown
+
+KINDS = ("demo", "parquet", "folder", "hf")
+EXAMPLES = "demo, parquet:images.parquet, folder:images/ or hf:ORG/NAME:validation"
+_SLICED = re.compile(r"(?P<rest>.*)\[(?P<slice>[^\[\]]*)\]", re.DOTALL)
+_SLICE = re.compile(r"\s*(\d{0,12})\s*:\s*(\d{0,12})\s*")
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """`kind:location[start:stop]`; stop None: to the end."""
+
+    text: str
+    kind: str
+    location: str
+    start: int = 0
+    stop: int | None = None
+
+    def rows(self, total: int) -> range:
+        """The rows of a set of `total` that the slice takes.  Raises DataError if it reaches beyond the set."""
+        stop = total if self.stop is None else self.stop
+        if self.start >= total or stop > total:
+            raise DataError(f"dataset '{self.text}': there are only {total} images: write [0:{total}]")
+        return range(self.start, stop)
+
+
+def parse_spec(text: str) -> DatasetSpec:
+    """Raises DataError, with what to write instead, for an unknown kind, a missing location or a bad slice."""
+    sliced = _SLICED.fullmatch(text)
+    start, stop = _bounds(text, sliced["slice"]) if sliced else (0, None)
+    kind, colon, location = (sliced["rest"] if sliced else text).strip().partition(":")
+    if kind == "demo" and not colon:
+        return DatasetSpec(text, "demo", "", start, stop)
+    if kind == "demo":
+        raise DataError(f"dataset '{text}': demo takes no path: write demo")
+    if not colon:
+        hint = f"write folder:{kind} or parquet:{kind}" if "/" in kind or "." in kind else f"write {EXAMPLES}"
+        raise DataError(f"dataset '{text}' does not say what kind it is: {hint}")
+    if kind not in KINDS:
+        raise DataError(f"dataset '{text}': {unknown('kind of dataset', kind, KINDS)}")
+    if not location:
+        raise DataError(f"dataset '{text}' has nothing after its colon: write {EXAMPLES}")
+    return DatasetSpec(text, kind, location, start, stop)
+
+
+def dataset_problems(text: str) -> list[str]:
+    """What is wrong with a dataset as far as can be told without reading it: its text, and whether its files exist."""
+    try:
+        spec = parse_spec(text)
+        if spec.kind == "parquet":
+            parquet_files(spec)
+        if spec.kind == "folder":
+            folder_path(spec)
+    except DataError as error:
+        return [str(error)]
+    return []
+
+
+def parquet_files(spec: DatasetSpec) -> tuple[Path, ...]:
+    """The file, or the files that a pattern such as `data/test-*.parquet` matches, in the order of their names."""
+    path = Path(spec.location).expanduser()
+    if path.is_file():
+        return (path,)
+    if path.is_dir():
+        raise DataError(f"dataset '{spec.text}': {path} is a folder: write parquet:{path}/*.parquet")
+    found = tuple(Path(name) for name in sorted(glob.glob(str(path))))
+    if not found:
+        raise DataError(f"dataset '{spec.text}': there is no file {path}")
+    return found
+
+
+def folder_path(spec: DatasetSpec) -> Path:
+    """The folder.  Raises DataError if there is none."""
+    path = Path(spec.location).expanduser()
+    if path.is_file():
+        raise DataError(f"dataset '{spec.text}': {path} is a file: folder: takes a folder with one sub-folder a class")
+    if not path.is_dir():
+        raise DataError(f"dataset '{spec.text}': there is no folder {path}")
+    return path
+
+
+def _bounds(text: str, inside: str) -> tuple[int, int | None]:
+    numbers = _SLICE.fullmatch(inside)
+    if numbers is None:
+        raise DataError(f"dataset '{text}': [{inside}] is not a slice: write [first:end], such as [0:128]")
+    start, stop = int(numbers[1] or 0), int(numbers[2]) if numbers[2] else None
+    if stop is not None and stop <= start:
+        raise DataError(f"dataset '{text}': the slice [{inside}] is empty: write [first:end], such as [0:128]")
+    return start, stop
