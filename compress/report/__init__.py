@@ -1,0 +1,1 @@
+"""Measured rows, and the tables that show them.  Nothing here imports torch."""
