@@ -27,12 +27,16 @@ SAME |= {"concatenate": "cat", "__matmul__": "matmul", "bmm": "matmul", "silu_":
 
 
 class Calls(TorchFunctionMode):
-    """Scope: the calls of `model`'s forwards reach `on_call`.  Leaves no hook behind."""
+    """Scope: the calls of `model`'s forwards reach `on_call`.  Leaves no hook behind.
 
-    def __init__(self, model: nn.Module) -> None:
+    `start` is the submodule that is called, where it is not the model itself: a block that is trained alone.
+    """
+
+    def __init__(self, model: nn.Module, start: nn.Module | None = None) -> None:
         super().__init__()
         self.names = {module: name for name, module in model.named_modules()}
         self.model = model
+        self.start = start or model
         self.stack: list[str] = []
         self.numbers: Counter[tuple[str, str]] = Counter()
 
@@ -59,10 +63,9 @@ class Calls(TorchFunctionMode):
     def _push(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         name = self.names.get(module)
         self.stack.append(self.stack[-1] if name is None and self.stack else name or "")
-        if module is self.model:
+        if module is self.start:
             self.numbers.clear()
-            return self.on_start(inputs)
-        return None
+        return self.on_start(inputs) if module is self.model else None
 
     def _pop(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self.stack.pop()
@@ -123,7 +126,11 @@ class _Recorder(Calls):
 
     def on_call(self, key: str, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         results = tensors(result)
-        if not results:
+        if not results or ".parametrizations" in key:
+            return result
+        if function.startswith("fake_quantize"):  # the same tensor, on its grid
+            self.made_by[id(result)] = self.made_by.get(id(args[0]), key)
+            self.alive.append(result)
             return result
         given = tensors((args, tuple(kwargs.values())))
         inputs = tuple(self.made_by[id(tensor)] for tensor in given if id(tensor) in self.made_by)

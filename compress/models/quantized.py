@@ -6,10 +6,10 @@ lies here; none asks which pass wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +95,12 @@ class QuantizedActivation:
         return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, 0, limit)
 
 
+class ActivationGrid(Protocol):
+    """Anything that rounds a tensor to a grid: fixed, as above, or being learned."""
+
+    def fake_quantize(self, x: Tensor) -> Tensor: ...
+
+
 @torch.library.custom_op("compress::fake_quantize", mutates_args=())
 def _fake_quantize(x: Tensor, scale: float, zero_point: int, limit: int) -> Tensor:
     """The node that the exporter writes as QuantizeLinear, DequantizeLinear."""
@@ -106,9 +112,13 @@ def _(x: Tensor, scale: float, zero_point: int, limit: int) -> Tensor:
     return torch.empty_like(x)
 
 
-class _FakeQuantizing(Calls):
-    def __init__(self, model: nn.Module, table: dict[str, QuantizedActivation]) -> None:
-        super().__init__(model)
+class FakeQuantizing(Calls):
+    """Scope: the forwards of `model`, or of its submodule `start`, run with the tensors of `table` on their grids."""
+
+    def __init__(
+        self, model: nn.Module, table: Mapping[str, ActivationGrid], start: nn.Module | None = None
+    ) -> None:
+        super().__init__(model, start)
         self.table = table
 
     def on_start(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -127,7 +137,7 @@ class ActivationQuantizer:
     def __init__(self, table: dict[str, QuantizedActivation]) -> None:
         self.table = table
         self.enabled = True
-        self.running: list[_FakeQuantizing] = []
+        self.running: list[FakeQuantizing] = []
         self.handles: list[Any] = []
 
     def attach(self, model: nn.Module) -> None:
@@ -139,7 +149,7 @@ class ActivationQuantizer:
     def _start(self, model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not self.enabled:
             return None
-        scope = _FakeQuantizing(model, self.table)
+        scope = FakeQuantizing(model, self.table)
         scope.__enter__()
         self.running.append(scope)
         return scope._push(model, inputs)  # the scope's own hook came too late for the root itself
@@ -164,6 +174,12 @@ def quantized_activations(model: nn.Module) -> dict[str, QuantizedActivation]:
     """The table that `set_activations` wrote, or an empty one."""
     quantizer = _quantizer(model)
     return {} if quantizer is None else dict(quantizer.table)
+
+
+def active_activations(model: nn.Module) -> dict[str, QuantizedActivation]:
+    """The table that forwards use now: empty inside `as_float`."""
+    quantizer = _quantizer(model)
+    return quantized_activations(model) if quantizer is not None and quantizer.enabled else {}
 
 
 @contextmanager

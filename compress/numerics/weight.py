@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,6 +59,11 @@ class QuantizedWeight:
         rows = self.codes.reshape(self.codes.shape[0], -1).to(torch.int16)
         rows = rows * spread(self.multipliers.to(torch.int16), rows.shape[1], self.group_size)
         return rows.to(torch.int8).reshape(self.codes.shape)
+
+
+def with_given_codes(grid: QuantizedWeight, codes: Tensor) -> QuantizedWeight:
+    """The same scales, zero points and multipliers with other codes, int8 of any shape."""
+    return replace(grid, codes=codes)
 
 
 def code_range(num_bits: int) -> tuple[int, int]:

@@ -1,20 +1,104 @@
-"""correct.bias."""
+"""correct.bias: quantization shifts the mean of a layer's output, and the bias can take that out (Nagel et al. 2019,
+arXiv:1906.04721, sec. 4.2, with the means measured on calibration data)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from compress.errors import ModelError
 from compress.passes.base import Context, Pass, register
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @register("correct.bias")
 @dataclass(frozen=True)
 class CorrectBias(Pass):
-    """Take the mean error that quantization causes out of every layer's bias (Nagel et al. 2019, sec. 4.2)."""
+    """Take the mean error that quantization causes, measured on calibration data, out of every layer's bias.
+
+    Layers are corrected in the order they run, each on the inputs that the corrected layers before it give.
+    """
+
+    def requires(self, model: nn.Module, context: Context) -> None:
+        from compress.models.quantized import quantized_weights
+
+        if not quantized_weights(model):
+            raise ModelError(f"{self.name}: no weight is quantized: put quantize.weights or quantize.static before")
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
-        raise NotImplementedError
+        import torch
+
+        from compress.models.blocks import BlockWalk, find_blocks, inside, run_block
+        from compress.models.quantized import as_float, stored
+
+        batches = list(context.batches())
+        blocks = find_blocks(model, *context.example())
+        exact, quantized = BlockWalk(model, blocks, batches), BlockWalk(model, blocks, batches)
+        layers = {name: layer for name, layer in model.named_modules() if stored(layer) is not None}
+        for block in context.progress(blocks, "correcting biases", len(blocks)):
+            mine = {name: layer for name, layer in layers.items() if inside(name, block)}
+            with as_float(model), means(mine) as wanted:
+                exact.done(block, run_block(model, block, exact.inputs(block)))
+            inputs = quantized.inputs(block)
+            for name, layer in mine.items():
+                with means({name: layer}) as given:
+                    run_block(model, block, inputs)
+                shift = wanted[name].value - given[name].value
+                with torch.no_grad():
+                    if layer.bias is None:
+                        layer.bias = torch.nn.Parameter(shift, requires_grad=False)
+                    else:
+                        layer.bias.add_(shift)
+            quantized.done(block, run_block(model, block, inputs))
+        return model
+
+    def restructure(self, model: nn.Module, context: Context) -> nn.Module:
+        import torch
+
+        from compress.models.quantized import stored
+
+        for layer in model.modules():
+            if stored(layer) is not None and layer.bias is None:
+                layer.bias = torch.nn.Parameter(torch.zeros(layer.weight.shape[0]), requires_grad=False)
+        return model
+
+
+class Mean:
+    """The mean of a layer's output for each channel, [out], streamed."""
+
+    def __init__(self, channel_axis: int) -> None:
+        self.axis = channel_axis
+        self.total: Tensor | None = None
+        self.count = 0
+
+    def update(self, output: Tensor) -> None:
+        flat = output.detach().double().movedim(self.axis, -1).reshape(-1, output.shape[self.axis])
+        self.total = flat.sum(0) if self.total is None else self.total + flat.sum(0)
+        self.count += len(flat)
+
+    @property
+    def value(self) -> Tensor:
+        assert self.total is not None
+        return (self.total / self.count).float()
+
+
+@contextmanager
+def means(layers: dict[str, nn.Module]) -> Iterator[dict[str, Mean]]:
+    """Scope: forwards update the mean output of each layer.  Leaves no hook behind."""
+    from torch import nn
+
+    found = {name: Mean(-1 if isinstance(layer, nn.Linear) else 1) for name, layer in layers.items()}
+
+    def observe(mean: Mean) -> Any:
+        return lambda module, inputs, output: mean.update(output)
+
+    handles = [layer.register_forward_hook(observe(found[name])) for name, layer in layers.items()]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

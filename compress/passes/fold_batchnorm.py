@@ -1,9 +1,10 @@
-"""fold.batchnorm: a batch normalisation that follows a convolution becomes part of it."""
+"""fold.batchnorm: a batch normalisation after a convolution or linear layer becomes part of it (Jacob et al. 2018,
+arXiv:1712.05877, sec. 3.2): γ·(W·x + b − μ)/σ + β = (γ/σ)·W·x + (b − μ)·γ/σ + β."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compress.passes.base import Context, Pass, register
 
@@ -14,7 +15,81 @@ if TYPE_CHECKING:
 @register("fold.batchnorm")
 @dataclass(frozen=True)
 class FoldBatchNorm(Pass):
-    """Fold each batch normalisation into the convolution or linear layer before it: exact in float."""
+    """Fold every batch normalisation into the convolution or linear layer before it; exact in float.
+
+    A normalisation is folded where its input is one layer's result, which nothing else reads.  One that comes before
+    its layer, or follows a sum, stays.
+    """
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
-        raise NotImplementedError
+        for layer, norm in foldable(model, context):
+            fold(model.get_submodule(layer), model.get_submodule(norm))
+            replace(model, norm, what_remains(model.get_submodule(norm)))
+        return model
+
+    def restructure(self, model: nn.Module, context: Context) -> nn.Module:
+        return self.apply(model, context)
+
+    def ensures(self, model: nn.Module, context: Context) -> None:
+        from compress.errors import PromiseBroken
+
+        left = foldable(model, context)
+        if left:
+            raise PromiseBroken(f"{self.name}: {left[0][1]} still follows {left[0][0]} unfolded")
+
+
+def foldable(model: nn.Module, context: Context) -> list[tuple[str, str]]:
+    """(layer, batch normalisation) by name, for each pair that can be one layer."""
+    from compress.models.calls import record
+
+    graph = record(model, *context.example())
+    ran = [call.module for call in graph if call.function in ("conv1d", "conv2d", "linear")]
+    pairs = []
+    for call in graph:
+        producer = graph.calls.get(call.inputs[0]) if call.function == "batch_norm" and call.inputs else None
+        if producer is None or producer.function not in ("conv1d", "conv2d", "linear"):
+            continue
+        once = ran.count(producer.module) == 1 and len(graph.consumers(producer.key)) == 1
+        if once and producer.key not in graph.outputs and has_statistics(model, producer.module, call.module):
+            pairs.append((producer.module, call.module))
+    return pairs
+
+
+def has_statistics(model: nn.Module, layer: str, norm: str) -> bool:
+    """Whether both are modules that own what folding needs: a weight, and running mean and variance."""
+    norm_module = model.get_submodule(norm)
+    return hasattr(model.get_submodule(layer), "weight") and getattr(norm_module, "running_mean", None) is not None
+
+
+def fold(layer: Any, norm: Any) -> None:
+    """Give `layer` the weight and bias of both, computed in float64."""
+    import torch
+
+    with torch.no_grad():
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        if norm.weight is not None:
+            scale = scale * norm.weight.double()
+        bias = torch.zeros_like(norm.running_mean, dtype=torch.float64) if layer.bias is None else layer.bias.double()
+        bias = (bias - norm.running_mean.double()) * scale
+        if norm.bias is not None:
+            bias = bias + norm.bias.double()
+        shape = (-1, *[1] * (layer.weight.dim() - 1))
+        dtype = layer.weight.dtype
+        layer.weight.copy_((layer.weight.double() * scale.reshape(shape)).to(dtype))
+        layer.bias = torch.nn.Parameter(bias.to(dtype))
+
+
+def what_remains(norm: Any) -> nn.Module:
+    """What a folded normalisation still does: nothing, or (timm's BatchNormAct2d) its activation."""
+    from torch import nn
+
+    children = [child for child in norm.children() if not isinstance(child, nn.Identity)]
+    if not children:
+        return nn.Identity()
+    return children[0] if len(children) == 1 else nn.Sequential(*children)
+
+
+def replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where `name` is."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)

@@ -1,4 +1,5 @@
-"""quantize.static."""
+"""quantize.static: W8A8 with activation ranges from calibration data (Jacob et al. 2018, arXiv:1712.05877; ranges by
+entropy: Migacz 2017; by squared error: Banner et al. 2019, arXiv:1810.05723)."""
 
 from __future__ import annotations
 
@@ -7,18 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Interval
 
+from compress.errors import ModelError, PromiseBroken
+from compress.models.selectors import selector_problems
 from compress.passes.base import Context, Pass, register
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.models.quantized import QuantizedActivation
     from compress.targets import Target
 
 
 @register("quantize.static")
 @dataclass(frozen=True)
 class QuantizeStatic(Pass):
-    """W8A8: int8 weights per channel, uint8 activations with ranges from calibration data."""
+    """W8A8: int8 symmetric weights per channel, uint8 affine activations with ranges from calibration data.
+
+    Weights that an earlier pass quantized keep their codes, if an int8 kernel can run them.
+
+    num_bits    bits of the activations; weights take 8.
+    observer    how a range is found: all that was seen, a percentile, the least KL divergence or squared error.
+    percentile  share of values, in %, that the observer 'percentile' keeps inside.
+    targets     which convolutions and linear layers run in int8: names, globs, 're:…' or 'role:…'.
+    ignore      which of them do not.
+    """
 
     num_bits: Annotated[int, Interval(ge=4, le=8)] = 8
     observer: Literal["minmax", "percentile", "entropy", "mse"] = "mse"
@@ -30,7 +43,90 @@ class QuantizeStatic(Pass):
         return (*self.targets, *self.ignore)
 
     def problems(self, target: Target) -> list[str]:
-        return []
+        problems = selector_problems(self.selectors())
+        if self.num_bits not in target.activation_bits:
+            known = ", ".join(map(str, target.activation_bits)) or "float activations only"
+            problems.append(f"num_bits is {self.num_bits}: target {target.name} runs activations of {known} bits")
+        if 8 not in target.weight_bits or "channel" not in target.granularities:
+            problems.append(f"target {target.name} runs no 8-bit weights per channel: choose another target")
+        return problems
+
+    def requires(self, model: nn.Module, context: Context) -> None:
+        from compress.models.layers import select
+        from compress.models.quantized import stored
+        from compress.passes.fold_batchnorm import foldable
+
+        left = foldable(model, context)
+        if left:
+            raise ModelError(
+                f"{self.name}: {left[0][1]} follows {left[0][0]} and would run in float: put fold.batchnorm before"
+            )
+        for name, layer in select(model, self.targets, self.ignore).items():
+            weight = stored(layer)
+            if weight is None:
+                continue
+            if weight.quantized.zero_points is not None or weight.quantized.scales.shape[1] != 1:
+                raise ModelError(
+                    f"{self.name}: the weight of {name} has a float scale or a zero point for each group, and no int8 "
+                    "kernel runs that: give its quantize.weights 'group_scales: integer', or put it under 'ignore'"
+                )
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
-        raise NotImplementedError
+        from compress.models.layers import select
+        from compress.models.quantized import quantized_activations, set_activations, set_weight, stored
+        from compress.numerics.grid import nearest
+
+        layers = select(model, self.targets, self.ignore)
+        for layer in layers.values():
+            if stored(layer) is None:
+                set_weight(layer, nearest(layer.weight, 8, limit=context.target.int8_range))
+        table = quantized_activations(model)
+        set_activations(model, table | self.ranges(model, set(layers), context))
+        return model
+
+    def ranges(self, model: nn.Module, layers: set[str], context: Context) -> dict[str, QuantizedActivation]:
+        """The grid of every tensor that int8 kernels meet, by two passes over the calibration data."""
+        import torch
+
+        from compress.models.calls import record
+        from compress.models.observe import Observer
+        from compress.models.quantized import QuantizedActivation, as_float
+        from compress.models.sites import quantized_calls
+        from compress.numerics.ranges import FINDERS, Histogram, affine_grid
+
+        keys = quantized_calls(record(model, *context.example()), layers)
+        histograms = {key: Histogram() for key in keys}
+        batches = list(context.batches())
+        with torch.no_grad(), as_float(model, weights=False):
+            with Observer(model, {key: h.observe_range for key, h in histograms.items()}):
+                for batch in context.progress(batches, "ranges of activations", len(batches)):
+                    model(*batch)
+            for key, histogram in histograms.items():
+                if not (-float("inf") < histogram.low <= histogram.high < float("inf")):
+                    raise ModelError(f"{self.name}: {key} is not finite on the calibration data")
+            if self.observer != "minmax":
+                with Observer(model, {key: h.observe_counts for key, h in histograms.items()}):
+                    for batch in context.progress(batches, "histograms of activations", len(batches)):
+                        model(*batch)
+        find = FINDERS[self.observer]
+        found = {key: find(histogram, self.num_bits, self.percentile) for key, histogram in histograms.items()}
+        return {
+            key: QuantizedActivation(*affine_grid(low, high, self.num_bits), self.num_bits)
+            for key, (low, high) in found.items()
+        }
+
+    def ensures(self, model: nn.Module, context: Context) -> None:
+        from compress.models.calls import record
+        from compress.models.layers import select
+        from compress.models.quantized import quantized_activations, stored
+        from compress.models.sites import quantized_calls
+
+        layers = select(model, self.targets, self.ignore)
+        for name, layer in layers.items():
+            if stored(layer) is None:
+                raise PromiseBroken(f"{self.name}: the weight of {name} is float, int8 was asked for")
+        missing = set(quantized_calls(record(model, *context.example()), set(layers))) - set(
+            quantized_activations(model)
+        )
+        if missing:
+            raise PromiseBroken(f"{self.name}: {min(missing)} is float, {self.num_bits} bits were asked for")

@@ -1,0 +1,176 @@
+"""A block whose quantization is being learned: offsets of the rounding, factors of scales, biases and ranges.
+
+Everything starts at zero, where the block computes what it computed before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from compress.models.blocks import inside
+from compress.models.calls import tensors
+from compress.models.quantized import (
+    FakeQuantizing,
+    QuantizedActivation,
+    StoredWeight,
+    original_weight,
+    quantized_activations,
+    set_activations,
+    stored,
+)
+from compress.numerics.grid import steps, zeros
+from compress.numerics.rounding import fake_quantize_learned, straight_through
+from compress.numerics.weight import QuantizedWeight, code_range, storable_scales
+
+
+class LearnedWeight(nn.Module):
+    """Parametrization in the place of a StoredWeight: codes round(ideal + offsets), scales · exp(factors)."""
+
+    def __init__(self, before: QuantizedWeight, original: Tensor) -> None:
+        super().__init__()
+        self.before, self.shape = before, original.shape
+        rows = original.detach().reshape(original.shape[0], -1)
+        codes = before.codes.reshape(rows.shape).float()
+        self.step, self.zero = steps(before, rows.shape[1]), zeros(before, rows.shape[1])
+        self.low, self.high = code_range(before.num_bits)
+        # GPTQ's codes may lie further than half a step from the weight: from there on they are the nearest
+        self.ideal = codes + (rows / self.step + self.zero - codes).clamp(-0.499, 0.499)
+        self.offsets = nn.Parameter(torch.zeros_like(rows))
+        self.factors = nn.Parameter(torch.zeros_like(before.scales))
+
+    def codes(self) -> Tensor:
+        ideal = self.ideal + self.offsets
+        return straight_through(ideal.round(), ideal).clamp(self.low, self.high)
+
+    def forward(self, original: Tensor) -> Tensor:
+        factor = self.factors.exp()
+        if factor.shape[1] > 1:
+            factor = factor.repeat_interleave(self.before.group_size or 1, dim=1)[:, : self.ideal.shape[1]]
+        return ((self.codes() - self.zero) * (self.step * factor)).reshape(self.shape)
+
+    def settled(self) -> QuantizedWeight:
+        """What was learned, as codes and storable scales."""
+        with torch.no_grad():
+            codes = self.codes().to(torch.int8).reshape(self.shape)
+            scales = storable_scales(self.before.scales * self.factors.exp())
+        before = self.before
+        return QuantizedWeight(
+            codes, scales, before.zero_points, before.multipliers, before.num_bits, before.group_size
+        )
+
+
+class LearnedActivation(nn.Module):
+    """A grid whose range may shrink, not grow: a clipping operator that the grid replaces stays replaced."""
+
+    def __init__(self, before: QuantizedActivation, drop_probability: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.before, self.drop_probability, self.generator = before, drop_probability, generator
+        self.factor = nn.Parameter(torch.zeros(()))
+
+    def fake_quantize(self, x: Tensor) -> Tensor:
+        scale = self.before.scale * self.factor.clamp(-1.0, 0.0).exp()
+        quantized = fake_quantize_learned(x, scale, self.before.zero_point, 2**self.before.num_bits - 1)
+        if self.drop_probability == 0:
+            return quantized
+        return torch.where(torch.rand(x.shape, generator=self.generator) < self.drop_probability, x, quantized)
+
+    def settled(self) -> QuantizedActivation:
+        scale = self.before.scale * float(self.factor.detach().clamp(-1.0, 0.0).exp())
+        return QuantizedActivation(float(torch.tensor(scale)), self.before.zero_point, self.before.num_bits)
+
+
+class LearnedBlock:
+    """Scope: the block's weights, biases and ranges can be learned; leaves codes and scales behind, no graph."""
+
+    def __init__(
+        self, model: nn.Module, block: str, drop_probability: float, generator: torch.Generator
+    ) -> None:
+        self.model, self.block = model, model.get_submodule(block)
+        self.layers = {layer: weight for layer in self.block.modules() if (weight := stored(layer)) is not None}
+        self.table = quantized_activations(model)
+        self.grids = {
+            key: LearnedActivation(grid, drop_probability, generator)
+            for key, grid in self.table.items()
+            if inside(key.split(":")[0], block)
+        }
+        self.weights: dict[nn.Module, LearnedWeight] = {}
+        self.biases = {layer: layer.bias.detach().clone() for layer in self.layers if layer.bias is not None}
+        self.shifts = {layer: nn.Parameter(torch.zeros_like(bias)) for layer, bias in self.biases.items()}
+
+    def __enter__(self) -> LearnedBlock:
+        self.required = [p for p in self.model.parameters() if p.requires_grad]
+        for parameter in self.required:
+            parameter.requires_grad_(False)
+        for layer, weight in self.layers.items():
+            self.weights[layer] = LearnedWeight(weight.quantized, original_weight(layer))
+            _put(layer, self.weights[layer])
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for layer, weight in self.layers.items():
+            _put(layer, weight)
+        for parameter in self.required:
+            parameter.requires_grad_(True)
+
+    @property
+    def magnitudes(self) -> list[nn.Parameter]:
+        """What is learned by Adam: factors of scales and ranges, shifts of biases."""
+        factors = [weight.factors for weight in self.weights.values()]
+        return [*factors, *self.shifts.values(), *(grid.factor for grid in self.grids.values())]
+
+    def __call__(self, arguments: list[Tensor]) -> Tensor:
+        for layer, bias in self.biases.items():
+            # a bias moves by shares of the layer's own bias size
+            del layer.bias
+            layer.bias = bias + self.shifts[layer] * bias.square().mean().sqrt()
+        try:
+            with FakeQuantizing(self.model, self.table | self.grids, self.block):
+                return tensors(self.block(*arguments))[0]
+        finally:
+            for layer, bias in self.biases.items():
+                del layer.bias
+                layer.bias = nn.Parameter(bias, requires_grad=False)
+
+    def zero_grad(self) -> None:
+        for parameter in [*self.magnitudes, *(weight.offsets for weight in self.weights.values())]:
+            parameter.grad = None
+
+    def step_offsets(self, rate: float) -> None:
+        """One step of signed gradient descent, offsets kept within half a grid step."""
+        with torch.no_grad():
+            for weight in self.weights.values():
+                if weight.offsets.grad is not None:
+                    weight.offsets.sub_(rate * weight.offsets.grad.sign()).clamp_(-0.5, 0.5)
+
+    def settle(self) -> None:
+        """The model now computes what was learned, from codes and storable scales."""
+        for layer, weight in self.weights.items():
+            _fill(self.layers[layer], weight.settled())
+            _put(layer, self.layers[layer])
+        for layer, bias in self.biases.items():
+            shift = self.shifts[layer].detach() * bias.square().mean().sqrt()
+            layer.bias = nn.Parameter(bias + shift, requires_grad=False)
+        set_activations(self.model, self.table | {key: grid.settled() for key, grid in self.grids.items()})
+
+    def undo(self) -> None:
+        """The model computes what it did before."""
+        for layer, weight in self.weights.items():
+            _fill(self.layers[layer], weight.before)
+        for layer, bias in self.biases.items():
+            layer.bias = nn.Parameter(bias, requires_grad=False)
+        set_activations(self.model, self.table)
+
+
+def _put(layer: nn.Module, parametrization: nn.Module) -> None:
+    chain = layer.parametrizations["weight"]  # type: ignore[index,union-attr]
+    assert isinstance(chain, parametrize.ParametrizationList)
+    for number, item in enumerate(chain):
+        if isinstance(item, StoredWeight | LearnedWeight):
+            chain[number] = parametrization
+
+
+def _fill(weight: StoredWeight, quantized: QuantizedWeight) -> None:
+    weight.codes, weight.scales = quantized.codes, quantized.scales

@@ -1,0 +1,148 @@
+"""Uniform grids for weights: scales by least squares, codes by rounding, integer multipliers of a row's scale.
+
+Everything works on rows: W [out, K], cut into groups of `group_size` columns (the last may be shorter).  `importance`
+[out or 1, K] weighs each column's squared error, as the diagonal of a Hessian does; None weighs all alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from compress.numerics.weight import QuantizedWeight, code_range, spread, storable_scales, with_given_codes
+
+SHRINKAGES = tuple(1.0 - 0.0125 * i for i in range(49))  # a clipped range down to 0.4 of the largest magnitude
+MULTIPLIERS = 16  # what four bits hold: 1 … 16
+
+
+def nearest(
+    weight: Tensor,
+    num_bits: int,
+    group_size: int | None = None,
+    *,
+    per_tensor: bool = False,
+    symmetric: bool = True,
+    integer_scales: bool = False,
+    importance: Tensor | None = None,
+    limit: int | None = None,
+) -> QuantizedWeight:
+    """Round `weight` [out, …] to the grid whose scales lose the least (weighted) squared error.
+
+    limit: the largest magnitude of a code, where an int8 kernel takes less than the bits would allow.
+    """
+    rows = weight.detach().float().reshape(weight.shape[0], -1)
+    if per_tensor:
+        quantized = nearest(rows.reshape(1, -1), num_bits, symmetric=symmetric, limit=limit)
+        return with_given_codes(quantized, quantized.codes.reshape(weight.shape))
+    groups = grouped(rows, group_size)
+    heights = None if importance is None else grouped(importance.expand_as(rows), group_size)
+    scales, zero_points = search_scales(groups, num_bits, symmetric, heights, limit)
+    scales = storable_scales(scales)
+    multipliers = None
+    if integer_scales:
+        scales, multipliers = integer_multiples(groups, scales, num_bits, heights)
+    quantized = QuantizedWeight(torch.empty(0), scales, zero_points, multipliers, num_bits, group_size)
+    return with_codes(quantized, weight, limit)
+
+
+def grouped(rows: Tensor, group_size: int | None) -> Tensor:
+    """[out, K] → [out, groups, group_size], the last group filled with zeros."""
+    size = group_size or rows.shape[1]
+    missing = -rows.shape[1] % size
+    return torch.nn.functional.pad(rows, (0, missing)).reshape(rows.shape[0], -1, size)
+
+
+def search_scales(
+    groups: Tensor, num_bits: int, symmetric: bool, importance: Tensor | None = None, limit: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Scale and zero point of each group [out, groups, size] → [out, groups], by a search over clipped ranges.
+
+    A group of zeros gets the scale 1: its codes are zeros whatever the scale.
+    """
+    low, high = _codes(num_bits, limit)
+    if symmetric:
+        top, bottom = groups.amax(-1), groups.amin(-1)
+        # the grid reaches one step further below zero than above
+        full = torch.maximum(top / high, -bottom / -low)
+        offset = torch.zeros_like(full)
+    else:
+        top, bottom = groups.amax(-1).clamp_min(0), groups.amin(-1).clamp_max(0)
+        full = (top - bottom) / (high - low)
+        offset = bottom
+    full = torch.where(full > 0, full, torch.ones_like(full))
+    best_error = torch.full_like(full, torch.inf)
+    best_scale, best_zero = full.clone(), torch.zeros_like(full)
+    for shrinkage in SHRINKAGES:
+        scale = full * shrinkage
+        zero = torch.zeros_like(scale) if symmetric else (low - offset * shrinkage / scale).round().clamp(low, high)
+        codes = (groups / scale[..., None] + zero[..., None]).round().clamp(low, high)
+        error = squared_error(groups, (codes - zero[..., None]) * scale[..., None], importance)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best_scale = torch.where(better, scale, best_scale)
+        best_zero = torch.where(better, zero, best_zero)
+    return best_scale, None if symmetric else best_zero.to(torch.int8)
+
+
+def integer_multiples(
+    groups: Tensor, scales: Tensor, num_bits: int, importance: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Row scales [out, 1] and multipliers uint8 [out, groups] whose products lose the least in place of `scales`.
+
+    For each of several row scales, every group takes the best of the 16 multiples; the row keeps the best whole.
+    """
+    low, high = code_range(num_bits)
+    largest = scales.amax(1, keepdim=True)
+    best_error = torch.full_like(largest, torch.inf)
+    best_scale, best_multipliers = largest / MULTIPLIERS, torch.full_like(scales, MULTIPLIERS)
+    for reach in (16.0, 15.0, 14.0, 13.0, 12.0, 11.0, 10.0, 9.0, 8.0, 7.0, 6.0):
+        row_scale = storable_scales(largest / reach)
+        group_error = torch.full_like(scales, torch.inf)
+        group_multiplier = torch.ones_like(scales)
+        for multiplier in range(1, MULTIPLIERS + 1):
+            step = (row_scale * multiplier)[..., None]
+            codes = (groups / step).round().clamp(low, high)
+            error = squared_error(groups, codes * step, importance)
+            better = error < group_error
+            group_error = torch.where(better, error, group_error)
+            group_multiplier = torch.where(better, torch.full_like(scales, multiplier), group_multiplier)
+        total = group_error.sum(1, keepdim=True)
+        better = total < best_error
+        best_error = torch.where(better, total, best_error)
+        best_scale = torch.where(better, row_scale, best_scale)
+        best_multipliers = torch.where(better, group_multiplier, best_multipliers)
+    return best_scale, best_multipliers.to(torch.uint8)
+
+
+def with_codes(quantized: QuantizedWeight, weight: Tensor, limit: int | None = None) -> QuantizedWeight:
+    """The same grid with the codes nearest to `weight` [out, …]."""
+    rows = weight.detach().float().reshape(weight.shape[0], -1)
+    low, high = _codes(quantized.num_bits, limit)
+    codes = (rows / steps(quantized, rows.shape[1]) + zeros(quantized, rows.shape[1])).round().clamp(low, high)
+    return with_given_codes(quantized, codes.to(torch.int8).reshape(weight.shape))
+
+
+def steps(quantized: QuantizedWeight, columns: int) -> Tensor:
+    """The distance between neighbouring values, [out, columns] or broadcastable."""
+    scales = spread(quantized.scales, columns, quantized.group_size)
+    if quantized.multipliers is None:
+        return scales
+    return scales * spread(quantized.multipliers.float(), columns, quantized.group_size)
+
+
+def zeros(quantized: QuantizedWeight, columns: int) -> Tensor:
+    """The zero points as float, [out, columns] or broadcastable."""
+    if quantized.zero_points is None:
+        return torch.zeros(1, 1)
+    return spread(quantized.zero_points.float(), columns, quantized.group_size)
+
+
+def squared_error(groups: Tensor, approximation: Tensor, importance: Tensor | None) -> Tensor:
+    """[out, groups, size] twice → [out, groups]."""
+    error = (groups - approximation).square()
+    return (error if importance is None else error * importance).sum(-1)
+
+
+def _codes(num_bits: int, limit: int | None) -> tuple[int, int]:
+    low, high = code_range(num_bits)
+    return (low, high) if limit is None else (max(low, -limit), min(high, limit))
