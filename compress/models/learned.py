@@ -36,8 +36,9 @@ class LearnedWeight(nn.Module):
         codes = before.codes.reshape(rows.shape).float()
         self.step, self.zero = steps(before, rows.shape[1]), zeros(before, rows.shape[1])
         self.low, self.high = code_range(before.num_bits)
-        # GPTQ's codes may lie further than half a step from the weight: from there on they are the nearest
-        self.ideal = codes + (rows / self.step + self.zero - codes).clamp(-0.499, 0.499)
+        remainder = rows / self.step + self.zero - codes
+        # a code that GPTQ put further than half a step from the weight makes up for others: it begins as decided
+        self.ideal = codes + torch.where(remainder.abs() <= 0.5, remainder.clamp(-0.499, 0.499), 0.0)
         self.offsets = nn.Parameter(torch.zeros_like(rows))
         self.factors = nn.Parameter(torch.zeros_like(before.scales))
 

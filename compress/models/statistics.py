@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from compress.errors import ModelError
 
 
+PLACES = 784  # 28 × 28
+
+
 class Gram:
     """Σ x xᵀ over all input vectors of a layer, [groups, K, K] (groups of the convolution), and their number."""
 
@@ -46,12 +49,20 @@ class Gram:
 
 
 def input_vectors(layer: nn.Module, x: Tensor) -> Tensor:
-    """The vectors that meet a layer's weight rows, [groups, N, K]: im2col for convolutions, the rows of a linear's x."""
+    """The vectors that meet a layer's weight rows, [groups, N, K]: im2col for convolutions, the rows of a linear's x.
+
+    Of a convolution's places at most PLACES an image are taken, evenly spread: neighbours say nearly the same.
+    """
     if isinstance(layer, nn.Linear):
         return x.detach().reshape(1, -1, x.shape[-1])
     if not isinstance(layer, nn.Conv2d) or isinstance(layer.padding, str):
         raise ModelError(f"the inputs of {layer} are not unfolded: use algorithm 'rtn' for it")
-    columns = torch.nn.functional.unfold(x.detach(), layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    x = x.detach()
+    if set(layer.kernel_size) == {1} and not any(layer.padding):
+        columns = x[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2)
+    else:
+        columns = torch.nn.functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    columns = columns[:, :, :: -(-columns.shape[2] // PLACES)]
     batch, _, places = columns.shape
     return columns.reshape(batch, layer.groups, -1, places).permute(1, 0, 3, 2).reshape(layer.groups, batch * places, -1)
 

@@ -13,6 +13,7 @@ from compress.numerics.weight import QuantizedWeight, code_range, spread, storab
 
 SHRINKAGES = tuple(1.0 - 0.0125 * i for i in range(49))  # a clipped range down to 0.4 of the largest magnitude
 MULTIPLIERS = 16  # what four bits hold: 1 … 16
+REACHES = (16.0, 14.0, 12.0, 10.0, 8.0)  # the multiplier of a row's largest scale
 
 
 def nearest(
@@ -95,7 +96,7 @@ def integer_multiples(
     largest = scales.amax(1, keepdim=True)
     best_error = torch.full_like(largest, torch.inf)
     best_scale, best_multipliers = largest / MULTIPLIERS, torch.full_like(scales, MULTIPLIERS)
-    for reach in (16.0, 15.0, 14.0, 13.0, 12.0, 11.0, 10.0, 9.0, 8.0, 7.0, 6.0):
+    for reach in REACHES:
         row_scale = storable_scales(largest / reach)
         group_error = torch.full_like(scales, torch.inf)
         group_multiplier = torch.ones_like(scales)

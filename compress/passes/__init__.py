@@ -1,14 +1,24 @@
-"""The passes: one algorithm a file; importing this package registers them all.  No pass imports torch at the top,
-so that recipes are checked where torch is not installed."""
+"""The passes: one algorithm a file; importing this package registers them all.
 
-from compress.passes import (  # noqa: F401  (imported to be registered)
-    correct_bias,
-    equalize,
-    fold_batchnorm,
-    quantize_static,
-    quantize_weights,
-    reconstruct,
-)
+No pass imports torch at the top, so that recipes are checked where torch is not installed."""
+
 from compress.passes.base import REGISTRY, Context, Pass, register
+from compress.passes.correct_bias import CorrectBias
+from compress.passes.equalize import Equalize
+from compress.passes.fold_batchnorm import FoldBatchNorm
+from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.quantize_weights import QuantizeWeights
+from compress.passes.reconstruct import Reconstruct
 
-__all__ = ["REGISTRY", "Context", "Pass", "register"]
+__all__ = [
+    "REGISTRY",
+    "Context",
+    "CorrectBias",
+    "Equalize",
+    "FoldBatchNorm",
+    "Pass",
+    "QuantizeStatic",
+    "QuantizeWeights",
+    "Reconstruct",
+    "register",
+]

@@ -58,7 +58,6 @@ class Reconstruct(Pass):
         blocks = find_blocks(model, *context.example())
         exact, quantized = BlockWalk(model, blocks, batches), BlockWalk(model, blocks, batches)
         generator = torch.Generator().manual_seed(context.seed)
-        denormal = torch.set_flush_denormal(True)  # denormal gradients make a step up to 100 times slower
         for block in context.progress(blocks, "reconstructing blocks", len(blocks)):
             with as_float(model):
                 wanted = run_block(model, block, exact.inputs(block))
@@ -67,8 +66,6 @@ class Reconstruct(Pass):
             note = self.learn(model, block, inputs, wanted, generator)
             context.notes.append(f"{block}: {note}")
             quantized.done(block, run_block(model, block, inputs))
-        if denormal:
-            torch.set_flush_denormal(False)
         return model
 
     def learn(
@@ -91,7 +88,7 @@ class Reconstruct(Pass):
         before = error()
         if before < NEGLIGIBLE:
             return f"{before:.2e}, left as it is"
-        arguments = [torch.cat(column) for column in zip(*inputs, strict=True)]
+        arguments = [_channels_last(torch.cat(column)) for column in zip(*inputs, strict=True)]
         with LearnedBlock(model, block, self.drop_probability, generator) as learned:
             self.optimize(learned, arguments, targets, variance, generator)
             learned.settle()
@@ -126,3 +123,10 @@ class Reconstruct(Pass):
 
         if not quantized_weights(model):
             raise PromiseBroken(f"{self.name}: no weight is quantized any more")
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Images with the channels innermost: convolutions train twice as fast."""
+    import torch
+
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x

@@ -1,0 +1,32 @@
+"""What of its budget a measured artefact misses, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compress.recipe import Budget
+from compress.runtime.measurement import Measurement
+from compress.tasks.base import Scores
+
+_ROUNDING = 1e-9  # shares are quotients of counts: 0.893 − 0.888 is not 0.005 in binary
+
+
+def misses(budget: Budget, measured: Measurement, float_scores: Scores) -> Iterator[str]:
+    """A line for each limit that is not kept.
+
+    Sizes are of the model file (with its external weights).  A score falls from the float model's own figure on the
+    same data, or, where it compares with the float model (agreement), from 1.
+    """
+    if budget.size_bytes is not None and measured.model_bytes > budget.size_bytes:
+        yield f"the model file takes {measured.model_bytes:,} bytes, the budget allows {budget.size_bytes:,}"
+    for name, points in sorted(budget.max_drop.items()):
+        if name not in measured.scores:
+            yield f"{name} was not measured (top5 needs more than five classes): take it out of budget.max_drop"
+            continue
+        before = float_scores[name].value if name in float_scores else 1.0
+        drop = (before - measured.scores[name].value) * 100
+        if drop > points + _ROUNDING:
+            yield f"{name} drops by {drop:.2f} points, the budget allows {points:g}"
+    ratio = measured.latency_ratio
+    if budget.latency_ratio is not None and ratio is not None and ratio.value > budget.latency_ratio:
+        yield f"the latency is {ratio.value:.3f} of the float model's, the budget allows {budget.latency_ratio:g}"

@@ -1,0 +1,204 @@
+"""The command line: each command a few lines, no logic.  Nothing heavy is imported before a command runs.
+
+Exit codes: 0 done, 1 a result misses its budget (it is kept), 2 bad input, 3 a fault of compress, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from compress.errors import CompressError, require
+
+_MISSED, _FAULT, _INTERRUPTED = 1, 3, 130
+
+# Plain help: rich's would take more time to import than all the rest.
+app = typer.Typer(
+    name="compress",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 a result misses its budget (it is kept), 2 bad input, 3 a fault of compress.",
+)
+
+Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE", help="Files, or names of shipped recipes.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value: passes.quantize.weights.num_bits=3."),
+]
+Output = Annotated[Path, typer.Option(help="Where the results go, a directory each.")]
+AllowCode = Annotated[bool, typer.Option("--allow-code", help="Let a recipe run its own Python file (factory:).")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing while working.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of the runtime; as in the recipe, unless given.")]
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    app(prog_name="compress")
+
+
+def _command(function: Callable[..., int | None]) -> Callable[..., None]:
+    """Register a command.  What a user can mend becomes a line on stderr; the function's value is the exit code."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = function(*args, **kwargs)
+        except CompressError as error:
+            for line in str(error).splitlines():
+                typer.echo(f"error: {line}", err=True)
+            code = error.exit_code
+        except KeyboardInterrupt:
+            typer.echo("interrupted: the same command goes on after the last finished stage", err=True)
+            code = _INTERRUPTED
+        except Exception as error:
+            if not _is_logged(error):
+                traceback.print_exc()
+            typer.echo(f"error: {error}" if _is_logged(error) else "error: a fault of compress, see above", err=True)
+            code = _FAULT
+        raise typer.Exit(code or 0)
+
+    app.command()(guarded)
+    return guarded
+
+
+def _is_logged(error: Exception) -> bool:
+    running = sys.modules.get("compress.cli.running")
+    return running is not None and isinstance(error, running.Crash)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Make an open model as small as it can be for a job, and prove it on the file itself."""
+    if version:
+        from compress import __version__
+
+        typer.echo(f"compress {__version__}")
+        raise typer.Exit
+
+
+@_command
+def run(
+    recipes: Recipes,
+    output: Output = Path("runs"),
+    overrides: Sets = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done, with forecasts.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the result of another recipe, code or data.")] = False,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int | None:
+    """Compress a model, measure what comes out, and print the table.
+
+    A run that was stopped goes on after its last finished stage; a finished one is not done again.
+    """
+    from compress import preflight
+    from compress.cli import running
+
+    jobs = preflight.read_jobs(recipes, overrides or ())
+    options = running.Options(output, force=force, allow_code=allow_code, quiet=quiet)
+    todo = jobs if dry_run else running.unfinished(jobs, options)
+    if todo:
+        require("torch", "compress run", "torch")
+        preflight.check_jobs(todo, allow_code=allow_code)
+    if dry_run:
+        typer.echo(running.plans(jobs, options, as_json))
+        return None
+    rows = running.run_all(jobs, options)
+    typer.echo(running.report(rows, output, as_json), nl=False)
+    return _MISSED if any(row.misses for row in rows) else None
+
+
+@_command
+def check(recipes: Recipes, overrides: Sets = None, allow_code: AllowCode = False) -> None:
+    """Find all that is wrong with recipes, without doing any work."""
+    from compress import preflight
+
+    jobs = preflight.read_jobs(recipes, overrides or ())
+    for note in preflight.check_jobs(jobs, allow_code=allow_code, lenient=True):
+        typer.echo(f"note: {note}", err=True)
+    for job in jobs:
+        typer.echo(f"{job.path}: no problems found")
+
+
+@_command
+def ls() -> None:
+    """List the recipes, passes, targets, kinds of models and tasks."""
+    from compress.cli.listing import everything
+
+    typer.echo(everything())
+
+
+@_command
+def show(
+    name: Annotated[str, typer.Argument(help="Of a pass, a target, a task or a recipe.")],
+    resolved: Annotated[bool, typer.Option("--resolved", help="A recipe with every default written out.")] = False,
+) -> None:
+    """Show a pass with its parameters, a target, a task or a recipe."""
+    from compress.cli.listing import shown
+
+    typer.echo(shown(name, resolved))
+
+
+@_command
+def table(
+    directories: Annotated[
+        list[Path] | None, typer.Argument(metavar="DIRECTORY", help="Of runs, or of one.  [default: runs]")
+    ] = None,
+    format: Annotated[
+        Literal["markdown", "csv", "json"] | None, typer.Option(help="In place of what suits the terminal.")
+    ] = None,
+) -> None:
+    """Show the measured rows of finished runs."""
+    from compress.cli import showing
+
+    typer.echo(showing.table(directories or [Path("runs")], format), nl=False)
+
+
+@_command
+def verify(
+    artefact: Annotated[Path, typer.Argument(help="The directory that ships.")],
+    dataset: Annotated[str | None, typer.Option(help="In place of the recipe's.")] = None,
+    float_artefact: Annotated[
+        Path | None, typer.Option("--float", help="The float artefact; that of the run, unless given.")
+    ] = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> int | None:
+    """Check an artefact's hashes, take its scores again, and say which figures still hold."""
+    from compress.cli import showing
+
+    verification = showing.verification(artefact, dataset, float_artefact, threads, quiet)
+    typer.echo(str(verification))
+    return None if verification.ok else _MISSED
+
+
+@_command
+def bench(
+    artefacts: Annotated[list[Path], typer.Argument(metavar="ARTEFACT", help="Directories, or ONNX files.")],
+    threads: Annotated[int, typer.Option(min=1, help="Of the runtime.")] = 2,
+    format: Annotated[Literal["markdown", "csv", "json"], typer.Option(help="Of the table.")] = "markdown",
+    quiet: Quiet = False,
+) -> None:
+    """Time artefacts in turn, in one process of their own; the first is what the others are compared with."""
+    from compress.cli import showing
+
+    typer.echo(showing.benchmark(artefacts, threads, format, quiet), nl=False)
+
+
+@_command
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from compress.recipe.schema import as_text
+
+    typer.echo(as_text(), nl=False)

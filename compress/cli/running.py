@@ -1,0 +1,90 @@
+"""What `compress run` does with its recipes, one after another, and how it tells the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.cli.showing import as_suits
+from compress.errors import CompressError
+from compress.pipeline import run_at
+from compress.place import RUNS, place_of
+from compress.plan import plan
+from compress.preflight import Job
+from compress.progress import reporter_for
+from compress.report.row import Row
+from compress.report.table import render
+from compress.results import rows_below
+
+
+class Crash(Exception):
+    """Something that compress did not foresee.  The traceback is in the run's log."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of the command line."""
+
+    output: Path
+    force: bool
+    allow_code: bool
+    quiet: bool
+
+    def typed(self) -> list[str]:
+        """Those that a row's command must repeat."""
+        output = [] if self.output == RUNS else ["--output", str(self.output)]
+        return [*output, *(["--allow-code"] if self.allow_code else [])]
+
+
+def unfinished(jobs: Sequence[Job], options: Options) -> list[Job]:
+    """Those whose result is not there already; also those of which that cannot be told, whose checks tell why."""
+    return [job for job in jobs if not _is_finished(job, options)]
+
+
+def _is_finished(job: Job, options: Options) -> bool:
+    try:
+        return place_of(job.recipe, options.output).finished(force=options.force) is not None
+    except CompressError:
+        return False
+
+
+def run_all(jobs: Sequence[Job], options: Options) -> list[Row]:
+    """The rows of all jobs.  Before the first is begun, all are known to have a place for their results.
+
+    Raises CompressError; and Crash, naming the log, for what is not foreseen.
+    """
+    places = [place_of(job.recipe, options.output, job.command(*options.typed())) for job in jobs]
+    for place in places:
+        place.finished(force=options.force)
+    reporter = reporter_for(options.quiet)
+    rows = []
+    for place in places:
+        reporter.say(place.recipe.name)
+        try:
+            row = run_at(place, force=options.force, allow_code=options.allow_code, reporter=reporter)
+        except CompressError:
+            raise
+        except Exception as error:
+            told = f"unexpected {type(error).__name__}: a fault of compress, not of the recipe"
+            raise Crash(f"{told}: {place.log} has the traceback") from error
+        rows.append(row)
+    return rows
+
+
+def plans(jobs: Sequence[Job], options: Options, as_json: bool) -> str:
+    """What each job would do, and forecasts."""
+    made = [plan(job.recipe, allow_code=options.allow_code) for job in jobs]
+    if as_json:
+        return json.dumps([each.to_plain() for each in made], indent=2, sort_keys=True)
+    return "\n\n".join("\n".join(each.lines()) for each in made)
+
+
+def report(rows: Sequence[Row], output: Path, as_json: bool) -> str:
+    """The table of these runs and of their float models; then where the artefacts lie."""
+    together = rows_below([output / row.name for row in rows])
+    if as_json:
+        return render(together, "json")
+    places = "".join(f"{row.name}: {row.artefact}: {row.size_bytes:,} bytes\n" for row in rows)
+    return f"{as_suits(together)}\n{places}"

@@ -1,0 +1,56 @@
+"""What `compress table`, `compress verify` and `compress bench` show.  No torch."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from compress.progress import reporter_for
+from compress.report.row import Row
+from compress.report.table import bench_table, render, show
+from compress.results import float_artefact_of, rows_below
+from compress.runtime.artefact import open_artefact
+from compress.runtime.measure import bench
+from compress.runtime.verify import Verification, verify
+from compress.wiring import recipe_of, task_of_artefact
+
+Format = Literal["markdown", "csv", "json"]
+
+
+def table(directories: Sequence[Path], format: Format | None) -> str:
+    """The rows of finished runs, and of the float models that they were compared with."""
+    rows = rows_below(directories)
+    return as_suits(rows) if format is None else render(rows, format)
+
+
+def as_suits(rows: Sequence[Row]) -> str:
+    """The table as it suits stdout: drawn on a terminal, Markdown elsewhere."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    show(rows, Console(file=text, force_terminal=sys.stdout.isatty(), width=Console().width))
+    return text.getvalue()
+
+
+def verification(
+    directory: Path, dataset: str | None, float_directory: Path | None, threads: int | None, quiet: bool
+) -> Verification:
+    """The artefact's figures, taken again with its own recipe's task.  Raises ArtefactError if it is damaged."""
+    artefact = open_artefact(directory)
+    recipe = recipe_of(artefact)
+    reference = float_directory or float_artefact_of(directory)
+    return verify(
+        artefact.directory,
+        task_of_artefact(artefact, dataset),
+        float_artefact=reference,
+        threads=threads or recipe.evaluate.threads,
+        progress=reporter_for(quiet),
+    )
+
+
+def benchmark(artefacts: Sequence[Path], threads: int, format: Format, quiet: bool) -> str:
+    """The times of artefacts or ONNX files that ran in turn."""
+    return bench_table(bench(artefacts, threads=threads, progress=reporter_for(quiet)), format)

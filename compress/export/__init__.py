@@ -1,0 +1,166 @@
+"""export(): a torch model, with what the passes decided lying on it as data, becomes the directory that ships.
+
+torch is imported when export() is called, so that `compress.export.lint` works without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import ArtefactError, ModelError, require
+from compress.export.card import Card, write_card
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from compress.data.preprocess import Preprocessor
+    from compress.runtime.artefact import Artefact
+    from compress.targets import Target
+    from compress.tasks.base import Scores
+
+__all__ = ["Card", "export"]
+
+
+def export(
+    model: nn.Module,
+    example: Tensor | NDArray[np.float32],
+    directory: str | Path,
+    *,
+    target: Target | str,
+    preprocessor: Preprocessor | None = None,
+    labels: Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    lock: Mapping[str, Any] | None = None,
+    scores: Scores | None = None,
+    card: Card | None = None,
+    verify_inputs: Sequence[NDArray[np.float32]] | None = None,
+    force: bool = False,
+) -> Artefact:
+    """Write the artefact of `model` into `directory`, which appears all at once, and return it.
+
+    example        one real input, float32 [1, 3, H, W]; the model maps [N, 3, H, W] to logits [N, classes].
+    preprocessor   becomes preprocessor_config.json, if given.
+    labels         of the classes, in order; with `config` they become config.json.
+    lock           what decided the result: recipe, seed, versions, hashes of the data.
+    card           what the model card says beside the numbers.
+    verify_inputs  batches on which the file and the torch model are compared; without them, on `example`.
+    force          replace a directory that is there.
+
+    Raises ArtefactError for a directory that exists; ModelError for a model that ONNX cannot express, or labels that
+    are not as many as its classes; ParityError if the file and the torch model are not the same function.
+    """
+    require("torch", "exporting a model", "torch")
+    require("onnxscript", "exporting a model", "torch")
+    import torch
+
+    from compress import __version__, targets
+    from compress.export.build import build
+    from compress.export.parity import check_parity
+    from compress.export.tidy import write
+    from compress.runtime.artefact import MODEL, open_artefact, write_manifest
+    from compress.runtime.session import open_session
+
+    directory, card, scores = Path(directory), card or Card(), scores or {}
+    target = targets.load(target) if isinstance(target, str) else target
+    example = torch.as_tensor(example)
+    with _appearing(directory, force) as partial:
+        write(build(model, example, target), partial / MODEL, target, __version__)
+        model_bytes = sum(file.stat().st_size for file in partial.iterdir())
+        batches = verify_inputs if verify_inputs is not None else [example.cpu().numpy()]
+        outputs = check_parity(model, open_session(partial / MODEL), batches, str(directory / MODEL)).num_outputs
+        _write_json(partial / "config.json", _config(config or {}, labels, outputs))
+        if preprocessor is not None:
+            _write_json(partial / "preprocessor_config.json", preprocessor.to_hugging_face())
+        num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        content = {
+            "lock": dict(lock or {}),
+            "model": {
+                "description": card.description,
+                "random_weights": card.random_weights,
+                "parameters": num_parameters,
+            },
+            "target": target.name,
+            "quantization": {**_quantization(model), "effective_bits": round(8 * model_bytes / num_parameters, 3)},
+            "scores": scores,
+        }
+        write_card(partial, card, content, scores)
+        write_manifest(partial, content)
+    return open_artefact(directory)
+
+
+def _quantization(model: nn.Module) -> dict[str, Any]:
+    """What compress.json says of weights and activations."""
+    from compress.export.codecs import stored_bytes
+    from compress.models.quantized import quantized_activations, quantized_weights
+
+    weights = {
+        name: {
+            "num_bits": weight.num_bits,
+            "group_size": weight.group_size,
+            "symmetric": weight.zero_points is None,
+            "scales": weight.scales.numel(),
+            "bytes": stored_bytes(weight),
+        }
+        for name, weight in quantized_weights(model).items()
+    }
+    return {"weights": weights, "activations": len(quantized_activations(model))}
+
+
+def _config(config: Mapping[str, Any], labels: Sequence[str] | None, num_classes: int) -> dict[str, Any]:
+    """config.json: the given keys, and the labels in the Hugging Face convention."""
+    named = {"num_labels": num_classes}
+    if not labels:
+        return {**config, **named}
+    if len(labels) != num_classes:
+        raise ModelError(f"{len(labels)} labels were given, and the model has {num_classes} classes")
+    by_index = dict(enumerate(labels))
+    return {
+        **config,
+        **named,
+        "id2label": {str(index): label for index, label in by_index.items()},
+        "label2id": {label: index for index, label in by_index.items()},
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def _appearing(directory: Path, force: bool) -> Iterator[Path]:
+    """Scope: an empty directory beside `directory`, which takes its place when the block ends without an error."""
+    if directory.exists() and not force:
+        raise ArtefactError(f"{directory}: exists already: give another directory, or force=True to replace it")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".partial", dir=directory.parent))
+    try:
+        yield partial
+        partial.chmod(0o777 & ~_umask())  # mkdtemp's own mode lets nobody else in
+        _put(partial, directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put(partial: Path, directory: Path) -> None:
+    """Rename `partial` to `directory`, whose old content goes last."""
+    old = partial.with_suffix(".old")
+    if directory.exists():
+        os.replace(directory, old)
+    os.replace(partial, directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,121 @@
+"""The model card: README.md of an artefact, in the Hugging Face convention."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.tasks.base import Figure, Scores
+
+_SHARES = ("top1", "top5", "agreement")  # shown in per cent
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card says beside the numbers.
+
+    description     one line: which model this was.
+    random_weights  whether its weights are fresh ones, so that no figure of quality means anything.
+    licence         of the weights, as an SPDX name in small letters or an address; None: not known.
+    """
+
+    description: str = "An image classifier"
+    random_weights: bool = False
+    licence: str | None = None
+
+
+def model_card(card: Card, content: Mapping[str, Any], scores: Scores) -> str:
+    """README.md as text.  `content` is that of compress.json, as far as it is known; `scores` those to be shown."""
+    return "\n".join([*_front_matter(card, content), "", *_body(card, content, scores)]) + "\n"
+
+
+def write_card(directory: Path, card: Card, content: Mapping[str, Any], scores: Scores) -> None:
+    """Write README.md; compress.json must be written (again) afterwards, as it holds the card's hash."""
+    (directory / "README.md").write_text(model_card(card, content, scores), encoding="utf-8", newline="\n")
+
+
+def _front_matter(card: Card, content: Mapping[str, Any]) -> Iterator[str]:
+    yield "---"
+    if card.licence is not None:
+        known = "://" not in card.licence
+        yield f"license: {json.dumps(card.licence if known else 'other')}"
+        if not known:
+            yield f"license_link: {json.dumps(card.licence)}"
+    yield "library_name: onnxruntime"
+    yield "pipeline_tag: image-classification"
+    yield "tags:"
+    yield "- onnx"
+    if content["quantization"]["weights"]:
+        yield "- quantized"
+    yield "---"
+
+
+def _body(card: Card, content: Mapping[str, Any], scores: Scores) -> Iterator[str]:
+    quantization, recipe = content["quantization"], content["lock"].get("recipe", {})
+    yield f"# {recipe.get('name', card.description)}"
+    yield ""
+    yield f"{card.description.rstrip('.')}."
+    if card.random_weights:
+        yield ""
+        yield "**Its weights are random: size and speed mean something, its answers do not.**"
+    yield ""
+    yield f"- Parameters: {content['model']['parameters']:,}, {quantization['effective_bits']:g} bits each in the file"
+    yield f"- Weights: {_weights(quantization['weights'])}"
+    yield f"- Activations: {_activations(quantization['activations'])}"
+    yield f"- Made for: {content['target']}"
+    if scores:
+        yield ""
+        yield "| score | value | 95 % interval | samples |"
+        yield "|---|---|---|---|"
+        for name in sorted(scores):
+            yield _score_row(name, scores[name])
+    yield ""
+    yield "`compress.json` says how this was made and what each file must be: `compress verify` checks it."
+    yield ""
+    yield from _USAGE
+
+
+def _weights(weights: Mapping[str, Any]) -> str:
+    if not weights:
+        return "float32"
+    counts: dict[str, int] = {}
+    for weight in weights.values():
+        group = "" if weight["group_size"] is None else f" in groups of {weight['group_size']}"
+        form = f"{weight['num_bits']} bits{group}"
+        counts[form] = counts.get(form, 0) + 1
+    return ", ".join(f"{count} tensors of {form}" for form, count in sorted(counts.items()))
+
+
+def _activations(count: int) -> str:
+    return f"{count} tensors quantized to uint8" if count else "float32"
+
+
+def _score_row(name: str, figure: Figure) -> str:
+    low, high = figure.low, figure.high
+    interval = "" if low is None or high is None else f"{_number(name, low)} … {_number(name, high)}"
+    return f"| {name} | {_number(name, figure.value)} | {interval} | {figure.num_samples or ''} |"
+
+
+def _number(name: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if name in _SHARES else f"{value:.4g}"
+
+
+_USAGE = """\
+## Use
+
+```python
+import json
+import numpy as np, onnxruntime
+from transformers import AutoImageProcessor
+from PIL import Image
+
+processor = AutoImageProcessor.from_pretrained(".")
+session = onnxruntime.InferenceSession("model.onnx")
+pixels = processor(Image.open("photograph.jpg"), return_tensors="np")["pixel_values"].astype(np.float32)
+[logits] = session.run(["logits"], {"pixel_values": pixels})
+print(json.load(open("config.json"))["id2label"][str(logits[0].argmax())])
+```""".splitlines()

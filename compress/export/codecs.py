@@ -1,0 +1,94 @@
+"""Bits on disk: integers of 1 to 8 bits in bytes, without waste, and how a QuantizedWeight is laid out in them.
+
+A code of b bits is cut into planes of 4, 2 and 1 bits from the low end up (3 = 2 + 1 bits, 7 = 4 + 2 + 1), because a
+byte holds a whole number of each.  A plane is the codes' bits in row-major order, the first code in a byte's lowest
+bits: the 4-bit codes 1, 2, 15 are the bytes 0x21, 0x0f.  Eight bits are stored as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from compress.numerics.weight import QuantizedWeight
+
+Bytes = NDArray[np.uint8]
+MULTIPLIER_BITS = 4  # multipliers 1 … 16 are stored as 0 … 15
+
+
+def plane_widths(num_bits: int) -> tuple[int, ...]:
+    """The planes of a `num_bits` code, lowest bits first: 3 → (2, 1), 6 → (4, 2), 8 → (8,)."""
+    if not 1 <= num_bits <= 8:
+        raise ValueError(f"codes have 1 to 8 bits, not {num_bits}")
+    return tuple(width for width in (8, 4, 2, 1) if num_bits & width)
+
+
+def pack(codes: NDArray[Any], num_bits: int) -> tuple[Bytes, ...]:
+    """Codes 0 … 2^num_bits − 1 of any shape → one uint8 array a plane, of ceil(count · width / 8) bytes."""
+    flat = np.ascontiguousarray(codes, dtype=np.uint8).reshape(-1)
+    planes, shift = [], 0
+    for width in plane_widths(num_bits):
+        a_byte = 8 // width
+        part = np.zeros(-(-flat.size // a_byte) * a_byte, np.uint8)
+        part[: flat.size] = (flat >> shift) & (2**width - 1)
+        places = np.arange(a_byte, dtype=np.uint8) * np.uint8(width)
+        planes.append(np.bitwise_or.reduce(part.reshape(-1, a_byte) << places, axis=1))
+        shift += width
+    return tuple(planes)
+
+
+def unpack(planes: tuple[Bytes, ...], num_bits: int, count: int) -> Bytes:
+    """The first `count` codes of `pack`, flat."""
+    codes, shift = np.zeros(count, np.uint8), 0
+    for width, plane in zip(plane_widths(num_bits), planes, strict=True):
+        codes |= _split(plane, width).reshape(-1)[:count] << shift
+        shift += width
+    return codes
+
+
+def plane_tables(num_bits: int, offset: int) -> tuple[NDArray[np.int8], ...]:
+    """For every plane the codes that each byte holds, int8 [256, 8 / width], at their place in the whole code.
+
+    Looked up and added, the planes give code + offset.  Fewer than 8 bits, so that all lies in int8.
+    """
+    tables, shift = [], 0
+    for width in plane_widths(num_bits):
+        codes = _split(np.arange(256, dtype=np.uint8), width).astype(np.int16) << shift
+        tables.append((codes + (offset if shift == 0 else 0)).astype(np.int8))
+        shift += width
+    return tuple(tables)
+
+
+def _split(plane: Bytes, width: int) -> Bytes:
+    """[bytes] → [bytes, 8 / width]: the codes in each byte."""
+    places = np.arange(0, 8, width, dtype=np.uint8)
+    return (plane[:, None] >> places) & np.uint8(2**width - 1)
+
+
+def packed_bytes(count: int, num_bits: int) -> int:
+    """The size of `pack` of `count` codes."""
+    return sum(-(-count * width // 8) for width in plane_widths(num_bits))
+
+
+def disk_scales(scales: NDArray[np.float32]) -> NDArray[Any]:
+    """float16 if it holds every scale exactly, else float32."""
+    with np.errstate(over="ignore"):
+        half = scales.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), scales) else scales
+
+
+def stored_bytes(quantized: QuantizedWeight) -> int:
+    """The bytes of a weight's codes, scales, zero points and multipliers in the artefact's model file.
+
+    Not counted: the names and nodes around them, about 200 bytes a weight, and decoding tables, 2 kB a model.
+    """
+    size = packed_bytes(quantized.codes.numel(), quantized.num_bits)
+    size += int(disk_scales(quantized.scales.detach().cpu().numpy()).nbytes)
+    if quantized.zero_points is not None:
+        size += packed_bytes(quantized.zero_points.numel(), quantized.num_bits)
+    if quantized.multipliers is not None:
+        size += packed_bytes(quantized.multipliers.numel(), MULTIPLIER_BITS)
+    return size

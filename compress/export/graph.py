@@ -1,0 +1,125 @@
+"""torch model → ONNX graph in memory: activations as QuantizeLinear and DequantizeLinear, stored weights as marks.
+
+A quantized weight reaches the graph as the node `compress::StoredWeight(original)` that names its parameter.  No
+optimizer looks into it, so that no weight loses its name by constant folding or by being equal to another one;
+`compress.export.weights` puts the stored form in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+import torch
+from onnxscript import opset18 as op
+from torch import Tensor, nn
+
+from compress.errors import ModelError
+from compress.export.nodes import CONSTANT, attribute
+from compress.models.quantized import stored
+
+if TYPE_CHECKING:
+    from compress.targets import Target
+
+DOMAIN, STORED_WEIGHT = "compress", "StoredWeight"
+INPUT_NAME, OUTPUT_NAME = "pixel_values", "logits"
+MODULE = "module"  # the metadata key of the module whose weight a node reads
+
+
+def to_graph(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
+    """The graph of `model` in eval mode, on float32 `pixel_values` [N, …] like `example` [1, …], with `logits` out.
+
+    N is free where the target takes a dynamic batch, else 1.  The model is as before afterwards, also after an error.
+    """
+    if target.dynamic_batch:
+        # An exported size of 1 would be taken for a constant.
+        example, dynamic = torch.cat([example, example]), ({0: torch.export.Dim("batch")},)
+    else:
+        dynamic = None
+    with _exportable(model), torch.no_grad():
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=dynamic,
+            custom_translation_table={torch.ops.compress.fake_quantize.default: _quantize_dequantize},
+            opset_version=target.opset,
+            optimize=True,
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model.graph
+    if len(graph.outputs) != 1:
+        raise ModelError(f"the model returns {len(graph.outputs)} tensors: give it a wrapper that returns the logits")
+    parameters = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+    for number, value in enumerate([v for name, v in graph.initializers.items() if name not in parameters]):
+        value.name = f"{CONSTANT}{number}"
+    note_modules(graph)
+    return program.model
+
+
+def note_modules(graph: ir.Graph) -> None:
+    """Write on each node that reads a module's weight, itself or transposed, the module's name."""
+    for node in graph:
+        for value in node.inputs[1:2]:
+            above = None if value is None else value.producer()
+            if above is not None and above.op_type == "Transpose":
+                value = above.inputs[0]
+                above = None if value is None else value.producer()
+            parameter = attribute(above, "parameter", "") if above is not None else str(value.name if value else "")
+            if parameter.endswith(".weight"):
+                node.metadata_props[MODULE] = parameter.removesuffix(".weight")
+
+
+def _quantize_dequantize(x: Any, scale: float, zero_point: int, limit: int) -> Any:
+    """uint8: a signed activation takes a 19× slower convolution in ONNX Runtime on x86.
+
+    Fewer than 8 bits are a Clip of the uint8 tensor, between the two nodes that the runtime fuses with others.
+    """
+    scale_value = op.Constant(value_float=scale)
+    zero = op.Cast(op.Constant(value_int=zero_point), to=ir.DataType.UINT8)
+    quantized = op.QuantizeLinear(x, scale_value, zero)
+    if limit < 255:
+        low = op.Cast(op.Constant(value_int=0), to=ir.DataType.UINT8)
+        quantized = op.Clip(quantized, low, op.Cast(op.Constant(value_int=limit), to=ir.DataType.UINT8))
+    return op.DequantizeLinear(quantized, scale_value, zero)
+
+
+@contextmanager
+def _exportable(model: nn.Module) -> Iterator[None]:
+    """Scope: eval mode; no in-place activations, whose functionalisation doubles the time; stored weights marked."""
+    training = {module: module.training for module in model.modules()}
+    in_place = [module for module in model.modules() if getattr(module, "inplace", False) is True]
+    marked = [(f"{name}.weight", part) for name, module in model.named_modules() if (part := stored(module))]
+    model.eval()
+    for module in in_place:
+        module.inplace = False  # type: ignore[assignment]
+    for name, part in marked:
+        part.forward = _mark(name)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        for _, part in marked:
+            del part.forward
+        for module in in_place:
+            module.inplace = True  # type: ignore[assignment]
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _mark(name: str) -> Callable[[Tensor], Tensor]:
+    def forward(original: Tensor) -> Tensor:
+        return torch.onnx.ops.symbolic(
+            f"{DOMAIN}::{STORED_WEIGHT}",
+            (original,),
+            {"parameter": name},
+            dtype=original.dtype,
+            shape=original.shape,
+            version=1,
+        )
+
+    return forward

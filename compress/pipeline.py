@@ -1,0 +1,287 @@
+"""run(recipe): a model becomes an artefact that is measured, stage by stage, each resumable.
+
+runs/<name>/artefact/    what ships                     runs/<name>/row.json   its measured row
+runs/<name>/log.txt      what was said, and more        runs/<name>/run.json   what decided the result
+runs/<name>/stages/      finished stages of a run that is not finished
+runs/<model>-float-<hash>/   the same for the float model that others are compared with; recipes share it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.applying import apply_resumably, deterministic
+from compress.budget import misses
+from compress.errors import ArtefactError, require
+from compress.export import Card, export
+from compress.export.card import write_card
+from compress.fingerprint import fingerprint, versions
+from compress.passes.base import Context
+from compress.place import RUNS, Place, as_json, model_slug, place_of
+from compress.progress import Reporter
+from compress.recipe import Recipe, dump
+from compress.report.row import Row, row_of, write_row
+from compress.results import RECORD, ROW
+from compress.runtime.artefact import Artefact, open_artefact, with_scores
+from compress.runtime.measure import measure
+from compress.runtime.measurement import Runs
+from compress.stages import Stage, locked, replace_directory, write_text
+from compress.wiring import preprocessor_of, task_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compress.models.loaded import LoadedModel
+    from compress.tasks.image_classification import ImageClassification
+
+_PARITY_INPUTS = 8  # real inputs on which the artefact and the torch model are compared after export
+
+
+def run(
+    recipe: Recipe,
+    *,
+    output: Path = RUNS,
+    force: bool = False,
+    allow_code: bool = False,
+    reporter: Reporter | None = None,
+    command: str = "compress.run, from Python",
+) -> Row:
+    """Compress, export and measure; the result lies in `output`/<recipe's name>, the row is returned.
+
+    A run that was killed goes on after its last finished stage and gives the same bytes; one that is finished is not
+    done again.  The row says in `misses` what of its budget the result misses; it is kept all the same.
+
+    output      takes a directory for each recipe, and one for each float model that they are compared with.
+    force       replace a finished result that another recipe, code or data made.
+    allow_code  let the recipe run its own Python file (`factory:`).
+    command     what the row says makes it again.
+
+    Raises CompressError for whatever is wrong with the recipe, the model or the data.
+    """
+    place = place_of(recipe, output, command)
+    return run_at(place, force=force, allow_code=allow_code, reporter=reporter or Reporter())
+
+
+def run_at(place: Place, *, force: bool, allow_code: bool, reporter: Reporter) -> Row:
+    """As `run`, at a place that is known."""
+    recipe = place.recipe
+    count = len(recipe.passes) + 4
+    with _at_work(place, reporter):
+        kept = place.finished(force=force)
+        if kept is not None:
+            reporter.say(f"{recipe.name}: finished before with the same recipe, code and data: not done again")
+            return kept
+        require("torch", "compressing a model", "torch")
+        with reporter.stage("load", 1, count):
+            loaded = load(recipe, allow_code)
+        with reporter.stage("float", 2, count):
+            baseline = float_baseline(place, loaded, reporter)
+        with deterministic():
+            last = compress_model(place, loaded, reporter, first=3, count=count)
+            with reporter.stage("export", count - 1, count):
+                staged = export_model(place, loaded, last)
+        with reporter.stage("measure", count, count):
+            return finish(place, staged, loaded, baseline, reporter)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model with the task that scores it.
+
+    weights_sha256  over the names, types and values of all its parameters and buffers.
+    data_sha256     of the evaluation and, where there are passes, of the calibration data.
+    """
+
+    source: LoadedModel
+    task: ImageClassification
+    weights_sha256: str
+    data_sha256: dict[str, str]
+
+    @property
+    def model(self) -> nn.Module:
+        return self.source.model
+
+    @property
+    def card(self) -> Card:
+        return Card(self.source.description, self.source.random_weights, self.source.licence)
+
+    def batches(self) -> Iterator[tuple[Tensor, ...]]:
+        """The calibration inputs as the model takes them."""
+        import torch
+
+        for batch in self.task.calibration():
+            yield (torch.from_numpy(batch.inputs),)
+
+
+def load(recipe: Recipe, allow_code: bool) -> Loaded:
+    """The model and the task of a recipe.  Raises ModelError, DataError."""
+    from compress.models.load import load_model
+
+    source = load_model(recipe.model, allow_code=allow_code)
+    source = replace(source, preprocessor=preprocessor_of(recipe, source))
+    task = task_of(recipe, source.preprocessor, source.labels)
+    data = {"evaluation": task.evaluation_images.fingerprint()}
+    if recipe.passes:
+        data["calibration"] = task.calibration_images.fingerprint()
+    return Loaded(source, task, weights_sha256(source.model), data)
+
+
+def float_baseline(place: Place, loaded: Loaded, reporter: Reporter) -> Row:
+    """The row of the float model, exported and measured once for all recipes of the same model, task and data."""
+    recipe = float_recipe(place.recipe)
+    data = {"evaluation": place.decided_by["data"]["evaluation"]}
+    decided = {**place.decided_by, "recipe": dump(recipe), "data": data}
+    name = f"{recipe.name}-{fingerprint(decided, loaded.weights_sha256)[:8]}"
+    recipe = replace(recipe, name=name)
+    place = Place(place.directory.parent / name, {**decided, "recipe": dump(recipe)}, recipe, place.command)
+    lonely = replace(loaded, data_sha256={"evaluation": loaded.data_sha256["evaluation"]})
+
+    def waiting() -> None:
+        reporter.say(f"waiting for another process that makes {place.directory}")
+
+    with locked(place.directory, waiting=waiting):
+        try:
+            kept = place.finished()
+        except ArtefactError as error:
+            raise ArtefactError(f"{error}: remove {place.directory}, it will be made again") from error
+        if kept is not None:
+            return kept
+        with deterministic():
+            last = Applied(loaded.model, fingerprint(name, loaded.weights_sha256))
+            staged = export_model(place, lonely, last)
+        return finish(place, staged, lonely, None, reporter)
+
+
+def float_recipe(recipe: Recipe) -> Recipe:
+    """The recipe that only exports and measures the model, for any device: one for all that share it."""
+    return Recipe(name=f"{model_slug(recipe)}-float", model=recipe.model, task=recipe.task, evaluate=recipe.evaluate)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A model, and the hash of everything that made it what it is."""
+
+    model: nn.Module
+    fingerprint: str
+
+
+def compress_model(place: Place, loaded: Loaded, reporter: Reporter, first: int, count: int) -> Applied:
+    """The model after the recipe's passes, their stages numbered from `first` of `count`."""
+    import torch
+
+    recipe, device = place.recipe, place.recipe.device()
+    decided = place.decided_by
+    inputs = (asdict(device), recipe.seed, asdict(loaded.source.preprocessor), dump(recipe)["calibration"])
+    # Sums over threads depend on their number in the last bit.
+    machine = (decided["code"], decided["versions"], torch.get_num_threads())
+    last = fingerprint(loaded.weights_sha256, loaded.data_sha256.get("calibration"), inputs, machine)
+    stages = []
+    for step, plain in zip(recipe.passes, dump(recipe)["passes"], strict=True):
+        last = fingerprint(last, plain)
+        stages.append(Stage(step.name, last))
+    context = Context(loaded.batches, device, recipe.seed, reporter)
+    model = apply_resumably(loaded.model, recipe.passes, context, stages, place.stages, reporter, first, count)
+    return Applied(model, last)
+
+
+def export_model(place: Place, loaded: Loaded, applied: Applied) -> Artefact:
+    """The artefact among the run's stages, without its scores."""
+    import torch
+
+    recipe, store = place.recipe, place.stages
+    lock = {
+        "recipe": dump(recipe),
+        "seed": recipe.seed,
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        "weights_sha256": loaded.weights_sha256,
+        **{f"{name}_sha256": sha256 for name, sha256 in loaded.data_sha256.items()},
+    }
+    stage = Stage("export", fingerprint(applied.fingerprint, as_json(lock), place.decided_by["code"]))
+    done = store.finished(stage)
+    if done is None:
+        inputs = next(loaded.task.evaluation()).inputs[:_PARITY_INPUTS]
+        with store.writing(stage) as directory:
+            export(
+                applied.model,
+                inputs[:1],
+                directory / "artefact",
+                target=recipe.device(),
+                preprocessor=loaded.source.preprocessor,
+                labels=loaded.source.labels,
+                config=loaded.source.config,
+                lock=lock,
+                card=loaded.card,
+                verify_inputs=[inputs],
+            )
+        done = store.finished(stage)
+        assert done is not None  # it was just written
+    return open_artefact(done / "artefact")
+
+
+def finish(place: Place, staged: Artefact, loaded: Loaded, baseline: Row | None, reporter: Reporter) -> Row:
+    """Measure the artefact, write its scores into it, move it to its place, and return its row, kept beside it."""
+    recipe, evaluate = place.recipe, place.recipe.evaluate
+    reference = None if baseline is None else open_artefact(baseline.artefact)
+    measured = measure(
+        staged,
+        loaded.task,
+        float_artefact=reference,
+        threads=evaluate.threads,
+        runs=Runs(pairs=evaluate.latency_runs, batch_size=evaluate.throughput_batch_size),
+        progress=reporter,
+    )
+
+    def tell_scores(directory: Path) -> None:
+        copy = Artefact(directory, staged.manifest)
+        write_card(directory, loaded.card, copy.manifest, measured.scores)
+        with_scores(copy, measured.scores, None if reference is None else reference.model_sha256)
+
+    replace_directory(staged.directory, place.artefact, tell_scores)
+    artefact = open_artefact(place.artefact)
+    row = row_of(
+        replace(
+            measured,  # but for the scores, which its manifest holds only since
+            size_bytes=artefact.size_bytes,
+            gzip_bytes=artefact.gzip_bytes(),
+            files=artefact.file_bytes,
+        ),
+        artefact,
+        name=recipe.name,
+        command=place.command,
+        is_float=baseline is None,
+        misses=() if baseline is None else tuple(misses(recipe.budget, measured, baseline.scores)),
+    )
+    write_row(row, place.directory / ROW)
+    record = {**place.decided_by, "float": None if baseline is None else baseline.name}
+    write_text(place.directory / RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n")
+    place.stages.clear()
+    return row
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """sha256 over the names, types, shapes and values of a model's state."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _at_work(place: Place, reporter: Reporter) -> Iterator[None]:
+    """Scope: no other process works there, and the log tells what happens, errors with their traceback too."""
+    with locked(place.directory), reporter.logging_to(place.log):
+        reporter.note(place.command)
+        try:
+            yield
+        except BaseException:
+            reporter.note(traceback.format_exc())
+            raise

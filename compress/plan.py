@@ -1,0 +1,187 @@
+"""plan(recipe): what a run would do, layer by layer, with forecasts of size, memory and time.  Nothing is written.
+
+The bytes of weights are counted from the format that the passes give each (codes, scales, zero points); memory and
+time are rough: one forward of the float model is timed, and the passes' forwards are counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import require
+from compress.passes import Pass
+from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.quantize_weights import QuantizeWeights
+from compress.passes.reconstruct import Reconstruct
+from compress.pipeline import Loaded, load
+from compress.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from compress.numerics.weight import QuantizedWeight
+
+FLOAT_BITS = 32
+# Of the file beside the weights, by the calls of a forward: measured on the exported EfficientNet-Lite0 and ResNet-18.
+_NODE_BYTES = 150
+_QUANTIZED_NODE_BYTES = 450  # with QuantizeLinear and DequantizeLinear before and after
+_LIBRARY_BYTES = 700_000_000  # torch, timm and the exporter, resident
+_FIXED_SECONDS = 15.0  # importing, exporting, starting the measuring processes
+# Forwards that a step of training costs: one forward, and two for the gradients.
+_TRAINING = 3
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One weighted layer.  num_bits: of its weight, 32 for float.  stored_bytes: of its weight in the model file."""
+
+    name: str
+    shape: tuple[int, ...]
+    num_bits: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    passes            their names, in order.
+    float_bytes       forecast of the float model file.
+    model_bytes       forecast of the model file.
+    peak_memory_bytes forecast, of the compressing process.
+    seconds           forecast, of the whole run on this machine.
+    """
+
+    name: str
+    passes: tuple[str, ...]
+    layers: tuple[LayerPlan, ...]
+    float_bytes: int
+    model_bytes: int
+    peak_memory_bytes: int
+    seconds: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def lines(self) -> Iterator[str]:
+        """The plan as text: a line a layer, then the forecasts."""
+        yield f"{self.name}: load, float, {', '.join(self.passes)}{', ' if self.passes else ''}export, measure"
+        width = max((len(layer.name) for layer in self.layers), default=0)
+        for layer in self.layers:
+            shape = " × ".join(map(str, layer.shape))
+            bits = "float32" if layer.num_bits == FLOAT_BITS else f"{layer.num_bits} bits"
+            yield f"  {layer.name:<{width}}  {bits:>7}  {layer.stored_bytes:>12,} bytes  {shape}"
+        share = self.model_bytes / self.float_bytes
+        yield f"forecast: model file {self.model_bytes:,} bytes, {share:.2f} of the float model's {self.float_bytes:,}"
+        yield f"forecast: peak memory about {self.peak_memory_bytes / 1e9:.1f} GB, time about {_rounded(self.seconds)}"
+
+
+def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
+    """The plan of a recipe.  The model is loaded, and run on one batch of its data, but not changed.
+
+    Raises CompressError for whatever is wrong with the recipe, the model or the data.
+    """
+    require("torch", "planning a run", "torch")
+    from compress.export.codecs import stored_bytes
+    from compress.models.layers import weighted_layers
+
+    loaded = load(recipe, allow_code)
+    formats = weight_formats(recipe, loaded.model)
+    layers = [
+        LayerPlan(
+            name,
+            tuple(layer.weight.shape),  # type: ignore[arg-type]
+            formats[name].num_bits if name in formats else FLOAT_BITS,
+            stored_bytes(formats[name]) if name in formats else 4 * layer.weight.numel(),  # type: ignore[operator]
+        )
+        for name, layer in weighted_layers(loaded.model).items()
+    ]
+    weights = sum(4 * _count(layer.shape) for layer in layers)
+    num_calls, largest, forward_seconds = _forward(loaded)
+    rest = _other_bytes(loaded.model)
+    quantized = any(isinstance(step, QuantizeStatic) for step in recipe.passes)
+    nodes = num_calls * (_QUANTIZED_NODE_BYTES if quantized else _NODE_BYTES)
+    num_samples = len(loaded.task.calibration_images) if recipe.passes else 0
+    samples = sum(forwards(step, num_samples) for step in recipe.passes) + 3 * len(loaded.task.evaluation_images)
+    return Plan(
+        recipe.name,
+        tuple(step.name for step in recipe.passes),
+        tuple(layers),
+        float_bytes=weights + rest + num_calls * _NODE_BYTES,
+        model_bytes=sum(layer.stored_bytes for layer in layers) + rest + nodes,
+        peak_memory_bytes=_LIBRARY_BYTES
+        + 4 * (weights + rest)
+        + largest * (4 * recipe.calibration.batch_size + num_samples),
+        seconds=_FIXED_SECONDS + samples * forward_seconds,
+    )
+
+
+def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeight]:
+    """How each weight would be stored at the end, by layer: of the right shapes, its codes all zero."""
+    import torch
+
+    from compress.models.layers import select
+    from compress.numerics.grid import nearest
+
+    formats: dict[str, QuantizedWeight] = {}
+    for step in recipe.passes:
+        if isinstance(step, QuantizeWeights | QuantizeStatic):
+            for name, layer in select(model, step.targets, step.ignore).items():
+                if name not in formats:  # the codes of the first pass stay
+                    blank = torch.zeros_like(layer.weight.detach())  # type: ignore[operator]
+                    formats[name] = step.grid(blank, None) if isinstance(step, QuantizeWeights) else nearest(blank, 8)
+    return formats
+
+
+def forwards(step: Pass, num_samples: int) -> float:
+    """How many samples' forwards a pass is forecast to cost: one of each calibration sample, unless more is known."""
+    known: dict[type[Pass], Callable[[Any], float]] = {
+        QuantizeStatic: lambda static: (1 if static.observer == "minmax" else 2) * num_samples,
+        QuantizeWeights: lambda weights: 0 if weights.algorithm == "rtn" else 3 * num_samples,
+        Reconstruct: lambda learned: _TRAINING * learned.iterations * learned.batch_size + 2 * num_samples,
+    }
+    return known[type(step)](step) if type(step) in known else num_samples
+
+
+def _forward(loaded: Loaded) -> tuple[int, int, float]:
+    """Of one forward: its calls, the bytes of its largest result, and the seconds, all for one sample."""
+    import torch
+
+    from compress.models.calls import record
+
+    inputs = torch.from_numpy(next(loaded.task.evaluation()).inputs)
+    graph = record(loaded.model, inputs[:1])
+    with torch.inference_mode():
+        started = time.perf_counter()
+        loaded.model(inputs)
+        seconds = (time.perf_counter() - started) / len(inputs)
+    return len(graph.calls), max(4 * _count(call.shape) for call in graph), seconds
+
+
+def _other_bytes(model: nn.Module) -> int:
+    """Of all parameters but weights: the biases of the layers, and a normalisation's shift (its scale is folded)."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from compress.models.layers import WEIGHTED
+
+    size = 0
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not (name == "weight" and isinstance(module, (*WEIGHTED, _BatchNorm))):
+                size += 4 * parameter.numel()
+    return size
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _rounded(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

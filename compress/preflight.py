@@ -1,0 +1,127 @@
+"""Everything that can be known to be wrong before any work is done, for all the recipes of a command, told at once."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.data.images import open_images
+from compress.errors import CompressError, MissingExtra, RecipeError, require
+from compress.recipe import Recipe, parse
+from compress.recipe.sources import gather
+from compress.recipe.tree import Node, Problems
+from compress.shipped import find_recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe as it was asked for.
+
+    asked      what the user wrote: a file or the name of a shipped recipe.
+    overrides  the texts after --set.
+    """
+
+    asked: str
+    path: Path
+    overrides: tuple[str, ...]
+    recipe: Recipe
+
+    def command(self, *options: str) -> str:
+        """The command that gives the same result, to be typed in the same directory."""
+        sets = [part for override in self.overrides for part in ("--set", override)]
+        return shlex.join(["compress", "run", self.asked, *sets, *options])
+
+
+def read_jobs(recipes: Sequence[str], overrides: Sequence[str] = ()) -> list[Job]:
+    """Parse all; `overrides` apply to each.  Raises RecipeError with the problems of all of them."""
+    jobs: list[Job] = []
+    problems: list[str] = []
+    for asked in recipes:
+        try:
+            path = find_recipe(asked)
+            jobs.append(Job(asked, path, tuple(overrides), parse(path, overrides)))
+        except RecipeError as error:
+            problems += error.problems
+    by_name: dict[str, Job] = {}
+    for job in jobs:
+        other = by_name.setdefault(job.recipe.name, job)
+        if other is not job:
+            problems.append(f"{job.path}: its name '{job.recipe.name}' is also that of {other.path}: rename one")
+    if problems:
+        raise RecipeError(list(dict.fromkeys(problems)))
+    return jobs
+
+
+def check_jobs(jobs: Sequence[Job], *, allow_code: bool, lenient: bool = False) -> list[str]:
+    """Raise RecipeError with every selector that matches no layer and every dataset that cannot be used.
+
+    lenient  where an extra is not installed (torch, without which there are no layers to match), what it is needed for
+             is not checked, and a note returned says so; else MissingExtra is raised.
+    """
+    problems: list[str] = []
+    notes: list[str] = []
+    for job in jobs:
+        for check in (selector_problems, data_problems):
+            try:
+                problems += check(job, allow_code)
+            except MissingExtra as error:
+                if not lenient:
+                    raise
+                notes.append(f"not checked: {error}")
+    if problems:
+        raise RecipeError(list(dict.fromkeys(problems)))
+    return list(dict.fromkeys(notes))
+
+
+def selector_problems(job: Job, allow_code: bool) -> Iterator[str]:
+    """A message, with its place, for each selector of the recipe that matches no layer of its model, or for a model
+    that cannot be built."""
+    require("torch", "checking selectors", "torch")
+    from compress.models.layers import unmatched
+    from compress.models.load import layer_names
+
+    root = gather(job.path, job.overrides, Problems())
+    try:
+        layers = layer_names(job.recipe.model, allow_code=allow_code)
+    except MissingExtra:  # of the model's library: no fault of the recipe
+        raise
+    except CompressError as error:
+        yield f"{root.mapping['model'].place}: model: {error}"
+        return
+    nodes = root.mapping["passes"].items if "passes" in root.mapping else ()
+    for step, node in zip(job.recipe.passes, nodes, strict=True):
+        for selector in step.selectors():
+            for message in unmatched(layers, [selector]):
+                yield f"{_written(selector, node).place}: {step.name}: {message}"
+
+
+def data_problems(job: Job, allow_code: bool) -> Iterator[str]:
+    """A message, with its place, for each dataset of the recipe that is missing, damaged or empty.
+
+    Raises MissingExtra for one whose package is not installed.
+    """
+    root = gather(job.path, job.overrides, Problems())
+    recipe = job.recipe
+    datasets = [("task", recipe.task.dataset)]
+    if recipe.passes:
+        datasets.append(("calibration", recipe.calibration.dataset))
+    for section, dataset in datasets:
+        try:
+            # The first image too: a set that lists what it does not hold is found out here.
+            next(iter(open_images(dataset)))
+        except MissingExtra:
+            raise
+        except CompressError as error:
+            place = _written(dataset, root.mapping.get(section, root)).place
+            yield f"{place}: {section}: {error}"
+
+
+def _written(value: str, node: Node) -> Node:
+    """The innermost node below `node` that holds `value`, or `node` itself where a default says it."""
+    for child in (*node.mapping.values(), *node.items):
+        found = _written(value, child)
+        if found.value == value:
+            return found
+    return node

@@ -1,0 +1,95 @@
+"""kill -9 in the middle of a run, and the same command again completes it with the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from compress.cli import app
+
+pytestmark = pytest.mark.xdist_group("runs")  # one worker, so that the finished run is made once
+
+# `compress run tiny.yaml`, in a process that kills itself when a function is called for the n-th time, or right after.
+CHILD = """
+import importlib, os, signal, sys
+
+module, function, number, when = sys.argv[1].split(":")
+module, number = importlib.import_module(module), int(number)
+original, calls = getattr(module, function), 0
+
+
+def dying(*args, **kwargs):
+    global calls
+    calls += 1
+    if calls == number and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = original(*args, **kwargs)
+    if calls == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+
+setattr(module, function, dying)
+sys.argv = ["compress", "run", "tiny.yaml"]
+from compress.cli import main
+main()
+"""
+# In the order in which a run comes to them.  The float model's export and measurement come before those of the result.
+POINTS = (
+    "compress.pipeline:measure:1:before",
+    "compress.pipeline:write_row:1:after",
+    "compress.applying:apply_one:2:before",
+    "compress.models.snapshot:save_snapshot:1:after",
+    "compress.pipeline:export:1:after",
+    "compress.pipeline:with_scores:1:after",
+    "compress.pipeline:replace_directory:1:after",
+    "compress.pipeline:write_row:1:after",
+)
+
+
+def hashes(artefact: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(artefact.iterdir())}
+
+
+def complete_after(points: tuple[str, ...], whole: Path) -> None:
+    """Be killed at each point in turn, then finish; compare with the run in `whole`, which nothing stopped."""
+    for point in points:
+        killed = subprocess.run([sys.executable, "-c", CHILD, point], capture_output=True, text=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, f"{point}: {killed.stderr}"
+        assert not Path("runs/tiny/run.json").exists()
+    done = CliRunner().invoke(app, ["run", "tiny.yaml"], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    last = "quantize.static" if "compress.pipeline:export:1:after" in points else "fold.batchnorm"
+    assert f"going on after {last}, the last stage that was finished" in done.stderr
+    assert hashes(Path("runs/tiny/artefact")) == hashes(whole / "tiny" / "artefact")
+    [baseline] = Path("runs").glob("*-float-*")
+    assert hashes(baseline / "artefact") == hashes(whole / baseline.name / "artefact")
+    assert sorted(path.name for path in Path("runs/tiny").iterdir()) == [
+        ".lock",
+        "artefact",
+        "log.txt",
+        "row.json",
+        "run.json",
+    ]
+    assert json.loads(Path("runs/tiny/run.json").read_text())["float"] == baseline.name
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_killed_run_is_completed_with_the_same_bytes(finished_run: Path) -> None:
+    [baseline] = (finished_run / "runs").glob("*-float-*")
+    shutil.copytree(baseline, Path("runs") / baseline.name)  # to be quick: the float model of another recipe
+    complete_after(("compress.applying:apply_one:2:before",), finished_run / "runs")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workplace")
+def test_a_run_that_is_killed_everywhere_is_completed_with_the_same_bytes(finished_run: Path) -> None:
+    complete_after(POINTS, finished_run / "runs")
