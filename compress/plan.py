@@ -94,9 +94,9 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     layers = [
         LayerPlan(
             name,
-            tuple(layer.weight.shape),  # type: ignore[arg-type]
+            tuple(layer.weight.shape),
             formats[name].num_bits if name in formats else FLOAT_BITS,
-            stored_bytes(formats[name]) if name in formats else 4 * layer.weight.numel(),  # type: ignore[operator]
+            stored_bytes(formats[name]) if name in formats else 4 * layer.weight.numel(),
         )
         for name, layer in weighted_layers(loaded.model).items()
     ]
@@ -132,7 +132,7 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
         if isinstance(step, QuantizeWeights | QuantizeStatic):
             for name, layer in select(model, step.targets, step.ignore).items():
                 if name not in formats:  # the codes of the first pass stay
-                    blank = torch.zeros_like(layer.weight.detach())  # type: ignore[operator]
+                    blank = torch.zeros_like(layer.weight.detach())
                     formats[name] = step.grid(blank, None) if isinstance(step, QuantizeWeights) else nearest(blank, 8)
     return formats
 

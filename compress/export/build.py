@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from compress.export.graph import to_graph
+from compress.export.keep_float import keep_weights_float
 from compress.export.simplify import simplify
 from compress.export.stem import widen_stems
 from compress.export.weights import store_weights
@@ -25,4 +26,5 @@ def build(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
     store_weights(built, quantized_weights(model))
     if target.runtime == "onnx-cpu":
         widen_stems(built.graph)
+        keep_weights_float(built.graph)
     return built

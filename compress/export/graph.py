@@ -32,6 +32,7 @@ def to_graph(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
     """The graph of `model` in eval mode, on float32 `pixel_values` [N, …] like `example` [1, …], with `logits` out.
 
     N is free where the target takes a dynamic batch, else 1.  The model is as before afterwards, also after an error.
+    Raises ModelError for a model that ONNX cannot express, or that returns more than one tensor.
     """
     if target.dynamic_batch:
         # An exported size of 1 would be taken for a constant.
@@ -39,18 +40,21 @@ def to_graph(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
     else:
         dynamic = None
     with _exportable(model), torch.no_grad():
-        program = torch.onnx.export(
-            model,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
-            dynamic_shapes=dynamic,
-            custom_translation_table={torch.ops.compress.fake_quantize.default: _quantize_dequantize},
-            opset_version=target.opset,
-            optimize=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_shapes=dynamic,
+                custom_translation_table={torch.ops.compress.fake_quantize.default: _quantize_dequantize},
+                opset_version=target.opset,
+                optimize=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ModelError(f"ONNX cannot express the model: {_root_cause(error)}") from error
     assert program is not None
     graph = program.model.graph
     if len(graph.outputs) != 1:
@@ -60,6 +64,14 @@ def to_graph(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
         value.name = f"{CONSTANT}{number}"
     note_modules(graph)
     return program.model
+
+
+def _root_cause(error: BaseException) -> str:
+    """The first line of what began it: the exporter's own message says only in which of its steps."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def note_modules(graph: ir.Graph) -> None:

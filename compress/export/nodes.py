@@ -17,6 +17,14 @@ def constant(value: ir.Value | None) -> NDArray[Any] | None:
     return None if tensor is None else tensor.numpy()
 
 
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether a value is an initializer, or computed from initializers alone."""
+    if value is None or value.is_initializer() or constant(value) is not None:
+        return True
+    node = value.producer()
+    return node is not None and all(map(is_constant, node.inputs))
+
+
 def sizes(value: ir.Value | None) -> tuple[int, ...]:
     """A value's shape, −1 for a size that is not known; () if nothing is."""
     if value is None or value.shape is None:

@@ -82,7 +82,7 @@ def check_parity(
         raise ParityError(
             f"{where}: not the same function as the torch model: on {parity.num_inputs} inputs the logits differ by "
             f"{parity.max_difference:.2g} of the largest (root mean square {rms:.2g} of their spread), "
-            f"{parity.agreement:.1%} of the choices agree; allowed is {limit:.2g}"
+            f"{parity.agreement:.2%} of the choices agree; allowed is {limit:.2g}"
         )
     return parity
 

@@ -86,8 +86,10 @@ def _as_gemm(writer: Writer, matmul: ir.Node, add: ir.Node, bias: ir.Value | Non
     dequantize, transpose = producer(matmul.inputs[0], "DequantizeLinear"), producer(matmul.inputs[1], "Transpose")
     assert dequantize is not None
     assert transpose is not None
-    rows = writer.node(matmul, "Reshape", dequantize.inputs[0], writer.integers(-1, sizes(matmul.inputs[0])[-1]))
+    columns = sizes(matmul.inputs[0])[-1]
+    rows = writer.node(matmul, "Reshape", dequantize.inputs[0], writer.integers(-1, columns))
     rows = writer.node(matmul, "DequantizeLinear", rows, *dequantize.inputs[1:])
+    rows.shape = ir.Shape(["rows", columns])
     product = writer.node_like(matmul, "Gemm", rows, transpose.inputs[0], bias, transB=1)
     return writer.node(add, "Reshape", product, writer.integers(*sizes(add.outputs[0])))
 

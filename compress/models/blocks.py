@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from compress.models.calls import CallGraph, record, tensors
+from compress.errors import ModelError
+from compress.models.calls import CallGraph, record
 from compress.models.layers import weighted_layers
 
 Batches = Sequence[tuple[Tensor, ...]]
@@ -65,11 +67,11 @@ class BlockWalk:
         """The positional arguments of `block` for each batch; all blocks before it must be done."""
         found: list[tuple[Any, ...]] = []
 
-        def stop(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            found.append(arguments)
+        def stop(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            found.append(positional(block, module, arguments, keywords))
             raise _Reached
 
-        handle = self.model.get_submodule(block).register_forward_pre_hook(stop)
+        handle = self.model.get_submodule(block).register_forward_pre_hook(stop, with_kwargs=True)
         try:
             for number, batch in enumerate(self.batches):
                 with self._answering(number):
@@ -88,13 +90,13 @@ class BlockWalk:
         now = self.blocks.index(block)
         for name in self.outputs:
             if self.last_use[name] <= now:
-                self.outputs[name] = [_hollow(output) for output in self.outputs[name]]
+                self.outputs[name] = [mapped(_hollow, output) for output in self.outputs[name]]
 
     @contextmanager
     def _answering(self, number: int) -> Iterator[None]:
         modules = {name: self.model.get_submodule(name) for name in self.outputs}
         for name, module in modules.items():
-            module.forward = _Answer(self.outputs[name][number])  # type: ignore[method-assign]
+            module.forward = _Answer(self.outputs[name][number])
         try:
             yield
         finally:
@@ -109,7 +111,7 @@ class _Answer:
         self.output = output
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _copied(self.output)
+        return mapped(torch.clone, self.output)
 
 
 def last_uses(graph: CallGraph, blocks: Sequence[str]) -> dict[str, int]:
@@ -136,24 +138,49 @@ def _origin(key: str, owner: dict[str, str | None], sources: dict[str, set[str]]
     return sources.get(key, set()) if block is None else {block}
 
 
-def _copied(output: Any) -> Any:
-    return output.clone() if isinstance(output, Tensor) else type(output)(_copied(item) for item in output)
+def positional(block: str, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
+    """All arguments of a call, by place.  Raises ModelError for those that can only be given by name."""
+    if not keywords:
+        return arguments
+    bound = inspect.signature(module.forward).bind(*arguments, **keywords)
+    bound.apply_defaults()
+    if bound.kwargs:
+        names = ", ".join(bound.kwargs)
+        raise ModelError(
+            f"block {block} takes {names} by name alone, and calibration by blocks cannot: round with 'rtn'"
+        )
+    return bound.args
 
 
-def _hollow(output: Any) -> Any:
+def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """The same nested tuples, lists and dictionaries with `function` of each tensor."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return type(value)((name, mapped(function, item)) for name, item in value.items())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a namedtuple
+        return type(value)(*(mapped(function, item) for item in value))
+    if isinstance(value, tuple | list):
+        return type(value)(mapped(function, item) for item in value)
+    return value
+
+
+def _hollow(tensor: Tensor) -> Tensor:
     """A stand-in of the same shape that takes no memory."""
-    first = tensors(output)[0]
-    return first.new_zeros(()).expand(first.shape)
+    return tensor.new_zeros(()).expand(tensor.shape)
 
 
 @torch.no_grad()
 def run_block(model: nn.Module, block: str, inputs: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """The block's outputs for each of its inputs, with the activation grids that the model uses now."""
+    """The block's outputs for each of its inputs, with the activation grids that the model uses now.
+
+    The inputs stay as they are, also where the block works in place.
+    """
     from compress.models.quantized import FakeQuantizing, active_activations
 
     module = model.get_submodule(block)
     outputs = []
     with FakeQuantizing(model, active_activations(model), module):
         for arguments in inputs:
-            outputs.append(module(*arguments))
+            outputs.append(module(*mapped(torch.clone, arguments)))
     return outputs

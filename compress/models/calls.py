@@ -50,15 +50,16 @@ class Calls(TorchFunctionMode):
 
     def __enter__(self) -> Calls:
         self.handles = [
-            register_module_forward_pre_hook(self._push),
+            register_module_forward_pre_hook(self._push),  # type: ignore[arg-type]  # may return the inputs, says torch
             register_module_forward_hook(self._pop, always_call=True),
         ]
-        return super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
     def __exit__(self, *error: Any) -> None:
         for handle in self.handles:
             handle.remove()
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def _push(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         name = self.names.get(module)
@@ -126,7 +127,7 @@ class _Recorder(Calls):
 
     def on_call(self, key: str, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         results = tensors(result)
-        if not results or ".parametrizations" in key:
+        if not results or "parametrizations" in key.split(":")[0].split("."):
             return result
         if function.startswith("fake_quantize"):  # the same tensor, on its grid
             self.made_by[id(result)] = self.made_by.get(id(args[0]), key)

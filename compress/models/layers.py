@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
 from compress.errors import ModelError, unknown
+from compress.models.selectors import selector_problems
 
+Layer = nn.Conv1d | nn.Conv2d | nn.Linear
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
-def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
+def weighted_layers(model: nn.Module) -> dict[str, Layer]:
     """The convolutions and linear layers by name, in the order of the model's definition."""
     return {name: module for name, module in model.named_modules() if isinstance(module, WEIGHTED)}
 
@@ -33,7 +35,7 @@ def has_role(module: nn.Module, role: str) -> bool:
     return isinstance(module, nn.Conv1d | nn.Conv2d) and set(module.kernel_size) == {1}
 
 
-def select(model: nn.Module, targets: Sequence[str], ignore: Sequence[str] = ()) -> dict[str, nn.Module]:
+def select(model: nn.Module, targets: Sequence[str], ignore: Sequence[str] = ()) -> dict[str, Layer]:
     """The weighted layers that `targets` name and `ignore` does not, in the model's order.
 
     A selector is an exact name, a glob (`blocks.*`), a regular expression (`re:conv_dw$`, searched), a prefix of
@@ -41,14 +43,14 @@ def select(model: nn.Module, targets: Sequence[str], ignore: Sequence[str] = ())
     selector that matches nothing raises ModelError, which names the nearest layer.
     """
     layers = weighted_layers(model)
-    wrong = unmatched(layers, (*targets, *ignore))
+    wrong = selector_problems((*targets, *ignore)) or unmatched(layers, (*targets, *ignore))
     if wrong:
         raise ModelError("\n".join(wrong))
     chosen = _union(layers, targets) - _union(layers, ignore)
     return {name: module for name, module in layers.items() if name in chosen}
 
 
-def unmatched(layers: dict[str, nn.Module], selectors: Iterable[str]) -> list[str]:
+def unmatched(layers: Mapping[str, nn.Module], selectors: Iterable[str]) -> list[str]:
     """One message for each selector that matches none of `layers`."""
     return [
         unknown("layer", selector.removeprefix("re:"), layers)
@@ -57,7 +59,7 @@ def unmatched(layers: dict[str, nn.Module], selectors: Iterable[str]) -> list[st
     ]
 
 
-def matching(layers: dict[str, nn.Module], selector: str) -> set[str]:
+def matching(layers: Mapping[str, nn.Module], selector: str) -> set[str]:
     """The names of the layers that one selector means."""
     names = list(layers)
     if selector.startswith("role:"):
@@ -72,5 +74,5 @@ def matching(layers: dict[str, nn.Module], selector: str) -> set[str]:
     }
 
 
-def _union(layers: dict[str, nn.Module], selectors: Sequence[str]) -> set[str]:
+def _union(layers: Mapping[str, nn.Module], selectors: Sequence[str]) -> set[str]:
     return set().union(*(matching(layers, selector) for selector in selectors))

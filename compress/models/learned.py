@@ -8,21 +8,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from compress.models.blocks import inside
 from compress.models.calls import tensors
+from compress.models.layers import Layer, weighted_layers
 from compress.models.quantized import (
     FakeQuantizing,
     QuantizedActivation,
     StoredWeight,
+    keep_float_bias,
     original_weight,
+    parametrizations,
     quantized_activations,
     set_activations,
     stored,
 )
 from compress.numerics.grid import steps, zeros
-from compress.numerics.rounding import fake_quantize_learned, straight_through
+from compress.numerics.rounding import clamp_through, fake_quantize_learned, straight_through
 from compress.numerics.weight import QuantizedWeight, code_range, storable_scales
 
 
@@ -44,7 +46,7 @@ class LearnedWeight(nn.Module):
 
     def codes(self) -> Tensor:
         ideal = self.ideal + self.offsets
-        return straight_through(ideal.round(), ideal).clamp(self.low, self.high)
+        return clamp_through(straight_through(ideal.round(), ideal), self.low, self.high)
 
     def forward(self, original: Tensor) -> Tensor:
         factor = self.factors.exp()
@@ -72,7 +74,7 @@ class LearnedActivation(nn.Module):
         self.factor = nn.Parameter(torch.zeros(()))
 
     def fake_quantize(self, x: Tensor) -> Tensor:
-        scale = self.before.scale * self.factor.clamp(-1.0, 0.0).exp()
+        scale = self.before.scale * clamp_through(self.factor, -1.0, 0.0).exp()
         quantized = fake_quantize_learned(x, scale, self.before.zero_point, 2**self.before.num_bits - 1)
         if self.drop_probability == 0:
             return quantized
@@ -86,19 +88,20 @@ class LearnedActivation(nn.Module):
 class LearnedBlock:
     """Scope: the block's weights, biases and ranges can be learned; leaves codes and scales behind, no graph."""
 
-    def __init__(
-        self, model: nn.Module, block: str, drop_probability: float, generator: torch.Generator
-    ) -> None:
+    def __init__(self, model: nn.Module, block: str, drop_probability: float, generator: torch.Generator) -> None:
         self.model, self.block = model, model.get_submodule(block)
-        self.layers = {layer: weight for layer in self.block.modules() if (weight := stored(layer)) is not None}
+        found = {layer: stored(layer) for layer in weighted_layers(self.block).values()}
+        self.layers = {layer: weight for layer, weight in found.items() if weight is not None}
         self.table = quantized_activations(model)
         self.grids = {
             key: LearnedActivation(grid, drop_probability, generator)
             for key, grid in self.table.items()
             if inside(key.split(":")[0], block)
         }
-        self.weights: dict[nn.Module, LearnedWeight] = {}
-        self.biases = {layer: layer.bias.detach().clone() for layer in self.layers if layer.bias is not None}
+        self.weights: dict[Layer, LearnedWeight] = {}
+        self.biases = {layer: layer.bias for layer in self.layers if layer.bias is not None}
+        self.biases_before = {layer: bias.detach().clone() for layer, bias in self.biases.items()}
+        self.float_biases = {layer: weight.float_bias for layer, weight in self.layers.items()}
         self.shifts = {layer: nn.Parameter(torch.zeros_like(bias)) for layer, bias in self.biases.items()}
 
     def __enter__(self) -> LearnedBlock:
@@ -122,18 +125,21 @@ class LearnedBlock:
         factors = [weight.factors for weight in self.weights.values()]
         return [*factors, *self.shifts.values(), *(grid.factor for grid in self.grids.values())]
 
-    def __call__(self, arguments: list[Tensor]) -> Tensor:
+    def __call__(self, arguments: list[Any]) -> Tensor:
         for layer, bias in self.biases.items():
-            # a bias moves by shares of the layer's own bias size
-            del layer.bias
-            layer.bias = bias + self.shifts[layer] * bias.square().mean().sqrt()
+            del layer.bias  # a parameter, whose place only a parameter may take
+            layer.bias = bias + self.shift(layer)
         try:
-            with FakeQuantizing(self.model, self.table | self.grids, self.block):
+            with FakeQuantizing(self.model, {**self.table, **self.grids}, self.block):
                 return tensors(self.block(*arguments))[0]
         finally:
             for layer, bias in self.biases.items():
                 del layer.bias
-                layer.bias = nn.Parameter(bias, requires_grad=False)
+                layer.bias = bias
+
+    def shift(self, layer: Layer) -> Tensor:
+        """What is added to the layer's bias: learned as shares of the size of its biases."""
+        return self.shifts[layer] * self.biases_before[layer].square().mean().sqrt()
 
     def zero_grad(self) -> None:
         for parameter in [*self.magnitudes, *(weight.offsets for weight in self.weights.values())]:
@@ -151,23 +157,25 @@ class LearnedBlock:
         for layer, weight in self.weights.items():
             _fill(self.layers[layer], weight.settled())
             _put(layer, self.layers[layer])
-        for layer, bias in self.biases.items():
-            shift = self.shifts[layer].detach() * bias.square().mean().sqrt()
-            layer.bias = nn.Parameter(bias + shift, requires_grad=False)
+        with torch.no_grad():
+            for layer, bias in self.biases.items():
+                keep_float_bias(layer)
+                bias.add_(self.shift(layer))
         set_activations(self.model, self.table | {key: grid.settled() for key, grid in self.grids.items()})
 
     def undo(self) -> None:
         """The model computes what it did before."""
         for layer, weight in self.weights.items():
             _fill(self.layers[layer], weight.before)
-        for layer, bias in self.biases.items():
-            layer.bias = nn.Parameter(bias, requires_grad=False)
+        with torch.no_grad():
+            for layer, bias in self.biases.items():
+                bias.copy_(self.biases_before[layer])
+                self.layers[layer].float_bias = self.float_biases[layer]
         set_activations(self.model, self.table)
 
 
 def _put(layer: nn.Module, parametrization: nn.Module) -> None:
-    chain = layer.parametrizations["weight"]  # type: ignore[index,union-attr]
-    assert isinstance(chain, parametrize.ParametrizationList)
+    chain = parametrizations(layer)
     for number, item in enumerate(chain):
         if isinstance(item, StoredWeight | LearnedWeight):
             chain[number] = parametrization

@@ -17,6 +17,8 @@ from compress.models.sources import loader
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.models.layers import Layer
+
 __all__ = ["LoadedModel", "layer_names", "load_model"]
 
 
@@ -37,7 +39,7 @@ def load_model(source: ModelSource, *, allow_code: bool = False) -> LoadedModel:
     return dataclasses.replace(loaded, model=model, labels=labels, config={**loaded.config, "num_classes": classes})
 
 
-def layer_names(source: ModelSource, *, allow_code: bool = False) -> dict[str, nn.Module]:
+def layer_names(source: ModelSource, *, allow_code: bool = False) -> dict[str, Layer]:
     """The convolutions and linear layers by name, their weights not loaded: what selectors can match.
 
     Built on the meta device, where a weight takes neither time nor memory.  Raises ModelError for an unknown model.

@@ -11,7 +11,7 @@ from compress.models.calls import INPUT, Calls, tensors
 
 
 class Observer(Calls):
-    """Scope: each forward hands the result of every call in `watch` (by key; `input`: the model's own) to its function."""
+    """Scope: each forward hands the results of the calls in `watch`, by key, to their functions."""
 
     def __init__(self, model: nn.Module, watch: dict[str, Callable[[Tensor], None]]) -> None:
         super().__init__(model)

@@ -16,11 +16,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from compress.models.calls import INPUT, Calls
+from compress.models.layers import Layer
 from compress.numerics.weight import QuantizedWeight
 
 
 class StoredWeight(nn.Module):
     """Parametrization: the module's weight is what a QuantizedWeight says; the float original stays beside it."""
+
+    codes: Tensor
+    scales: Tensor
+    zero_points: Tensor | None
+    multipliers: Tensor | None
+    float_bias: Tensor | None  # the layer's bias in the float model, where a pass has changed it
 
     def __init__(self, quantized: QuantizedWeight) -> None:
         super().__init__()
@@ -29,6 +36,7 @@ class StoredWeight(nn.Module):
         self.register_buffer("scales", quantized.scales)
         self.register_buffer("zero_points", quantized.zero_points)
         self.register_buffer("multipliers", quantized.multipliers)
+        self.register_buffer("float_bias", None)
         self.enabled = True
 
     @property
@@ -45,24 +53,51 @@ def stored(module: nn.Module) -> StoredWeight | None:
     """The module's StoredWeight, or None for a float weight."""
     if not parametrize.is_parametrized(module, "weight"):
         return None
-    for parametrization in module.parametrizations["weight"]:  # type: ignore[index,union-attr]
-        if isinstance(parametrization, StoredWeight):
-            return parametrization
-    return None
+    return next((part for part in parametrizations(module) if isinstance(part, StoredWeight)), None)
+
+
+def parametrizations(module: nn.Module) -> parametrize.ParametrizationList:
+    """What lies between the module's own weight and the weight that it computes with."""
+    chains = module.parametrizations
+    assert isinstance(chains, nn.ModuleDict)
+    chain = chains["weight"]
+    assert isinstance(chain, parametrize.ParametrizationList)
+    return chain
 
 
 def set_weight(module: nn.Module, quantized: QuantizedWeight) -> None:
     """Give `module.weight` these codes, in place of any it had."""
-    if stored(module) is not None:
+    before, part = stored(module), StoredWeight(quantized)
+    if before is not None:
+        part.float_bias = before.float_bias
         parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
-    parametrize.register_parametrization(module, "weight", StoredWeight(quantized), unsafe=True)
+    parametrize.register_parametrization(module, "weight", part, unsafe=True)
+
+
+def keep_float_bias(layer: Layer) -> None:
+    """To be called before a pass changes the bias of a quantized layer, so that `as_float` still has the first one."""
+    part = stored(layer)
+    if part is not None and part.float_bias is None:
+        zeros = layer.weight.new_zeros(layer.weight.shape[0])
+        part.float_bias = zeros if layer.bias is None else layer.bias.detach().clone()
+
+
+def _exchange_biases(parts: Mapping[nn.Module, StoredWeight]) -> None:
+    """The modules' own biases for those of the float model, or back."""
+    for module, part in parts.items():
+        if part.float_bias is not None and isinstance(module.bias, Tensor):
+            own = module.bias.detach().clone()
+            module.bias.data.copy_(part.float_bias)
+            part.float_bias.copy_(own)
 
 
 def original_weight(module: nn.Module) -> Tensor:
     """The float weight, quantized or not."""
-    if stored(module) is None:
-        return module.weight  # type: ignore[return-value]
-    return module.parametrizations["weight"].original  # type: ignore[index,union-attr,return-value]
+    if stored(module) is not None:
+        return parametrizations(module).original
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight
 
 
 def quantized_weights(model: nn.Module) -> dict[str, QuantizedWeight]:
@@ -85,14 +120,18 @@ class QuantizedActivation:
 
     @property
     def high(self) -> float:
-        return (2**self.num_bits - 1 - self.zero_point) * self.scale
+        return (self.limit - self.zero_point) * self.scale
+
+    @property
+    def limit(self) -> int:
+        return (1 << self.num_bits) - 1
 
     def fake_quantize(self, x: Tensor) -> Tensor:
         """x rounded to the grid; the gradient passes straight through inside the range."""
-        limit = 2**self.num_bits - 1
         if torch.compiler.is_exporting():
-            return torch.ops.compress.fake_quantize(x, self.scale, self.zero_point, limit)  # type: ignore[no-any-return]
-        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, 0, limit)
+            node: Tensor = torch.ops.compress.fake_quantize(x, self.scale, self.zero_point, self.limit)
+            return node
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, 0, self.limit)
 
 
 class ActivationGrid(Protocol):
@@ -115,9 +154,7 @@ def _(x: Tensor, scale: float, zero_point: int, limit: int) -> Tensor:
 class FakeQuantizing(Calls):
     """Scope: the forwards of `model`, or of its submodule `start`, run with the tensors of `table` on their grids."""
 
-    def __init__(
-        self, model: nn.Module, table: Mapping[str, ActivationGrid], start: nn.Module | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, table: Mapping[str, ActivationGrid], start: nn.Module | None = None) -> None:
         super().__init__(model, start)
         self.table = table
 
@@ -165,6 +202,8 @@ def set_activations(model: nn.Module, table: dict[str, QuantizedActivation]) -> 
     if existing is not None:
         existing.table = dict(table)
         return
+    if not table:
+        return
     quantizer = ActivationQuantizer(dict(table))
     quantizer.attach(model)
     model.activation_quantizer = quantizer  # type: ignore[assignment]
@@ -185,17 +224,22 @@ def active_activations(model: nn.Module) -> dict[str, QuantizedActivation]:
 @contextmanager
 def as_float(model: nn.Module, weights: bool = True, activations: bool = True) -> Iterator[nn.Module]:
     """Scope: the model computes as the float model it was, before quantization."""
-    parts = [s for s in map(stored, model.modules()) if s is not None] if weights else []
+    found = {module: stored(module) for module in model.modules()} if weights else {}
+    # what an outer scope has made float stays so when this one ends
+    parts = {module: part for module, part in found.items() if part is not None and part.enabled}
     quantizer = _quantizer(model) if activations else None
-    scopes: list[Any] = [*parts, *([quantizer] if quantizer is not None else [])]
-    before = [scope.enabled for scope in scopes]
+    scopes: list[StoredWeight | ActivationQuantizer] = list(parts.values())
+    if quantizer is not None and quantizer.enabled:
+        scopes.append(quantizer)
     for scope in scopes:
         scope.enabled = False
+    _exchange_biases(parts)
     try:
         yield model
     finally:
-        for scope, enabled in zip(scopes, before, strict=True):
-            scope.enabled = enabled
+        for scope in scopes:
+            scope.enabled = True
+        _exchange_biases(parts)
 
 
 def _quantizer(model: nn.Module) -> ActivationQuantizer | None:

@@ -18,9 +18,8 @@ CLIPPING = frozenset({"relu", "hardtanh", "clamp", "clamp_"})
 # int8 kernels exist for these; their results are quantized where all their tensors are.
 JOINING = frozenset({"add", "cat", "avg_pool2d", "adaptive_avg_pool2d", "mean"})
 # These give the values they got: a grid passes through.
-MOVING = frozenset(
-    {"flatten", "reshape", "view", "permute", "transpose", "contiguous", "dropout", "max_pool2d", "squeeze", "unsqueeze"}
-)
+MOVING = frozenset({"flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze"})
+MOVING |= {"contiguous", "dropout", "max_pool2d"}
 
 
 def quantized_calls(graph: CallGraph, layers: Set[str]) -> list[str]:
@@ -32,9 +31,9 @@ def quantized_calls(graph: CallGraph, layers: Set[str]) -> list[str]:
             chosen[origin(graph, call.inputs[0])] = None
         if selected and call.function in CONVOLUTIONS:
             chosen[result(graph, call)] = None
-        if call.function in JOINING and call.inputs and call.shape:
-            if all(origin(graph, key) in chosen for key in call.inputs):
-                chosen[result(graph, call)] = None
+        joins = call.function in JOINING and call.inputs and call.shape
+        if joins and all(origin(graph, key) in chosen for key in call.inputs):
+            chosen[result(graph, call)] = None
     outputs = {origin(graph, key) for key in graph.outputs}
     return [key for key in chosen if key not in outputs]
 

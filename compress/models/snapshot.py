@@ -9,16 +9,20 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError
+from compress.models.layers import weighted_layers
 from compress.models.quantized import (
     QuantizedActivation,
+    StoredWeight,
     original_weight,
     quantized_activations,
     quantized_weights,
     set_activations,
     set_weight,
+    stored,
 )
 from compress.numerics.weight import QuantizedWeight
 
@@ -33,6 +37,7 @@ def save_snapshot(model: nn.Module, directory: Path) -> None:
     values = {f"value/{name}": value.contiguous() for name, value in _float_state(model).items()}
     for name, weight in weights.items():
         parts = {part: getattr(weight, part) for part in PARTS}
+        parts["float_bias"] = _stored(model, name).float_bias
         values |= {f"{part}/{name}": value.contiguous() for part, value in parts.items() if value is not None}
     save_file({name: value.detach().clone() for name, value in values.items()}, directory / "values.safetensors")
     grids = {
@@ -45,30 +50,43 @@ def save_snapshot(model: nn.Module, directory: Path) -> None:
 def load_snapshot(model: nn.Module, directory: Path) -> None:
     """Give `model`, of the structure that was saved, the saved values and grids.
 
-    Raises ModelError if the structure is another.
+    A layer without a bias gets the one that a pass gave it.  Raises ModelError if the structure is another.
     """
     from safetensors.torch import load_file
 
     values = load_file(directory / "values.safetensors")
     grids = json.loads((directory / "grids.json").read_text(encoding="utf-8"))
-    state = _float_state(model)
     saved = {name.removeprefix("value/"): value for name, value in values.items() if name.startswith("value/")}
+    for name, layer in weighted_layers(model).items():
+        bias = saved.get(f"{name}.bias".removeprefix("."))
+        if layer.bias is None and bias is not None:
+            layer.bias = nn.Parameter(torch.empty_like(bias), requires_grad=False)
+    state = _float_state(model)
     if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in saved.items()}:
         different = sorted(set(state) ^ set(saved)) or sorted(k for k in state if state[k].shape != saved[k].shape)
         raise ModelError(f"the saved state is of another structure: {', '.join(different[:3])}")
     for name, value in saved.items():
         state[name].data.copy_(value)
     for name, (num_bits, group_size) in grids["weights"].items():
-        parts = [values.get(f"{part}/{name}") for part in PARTS]
-        weight = QuantizedWeight(*parts, num_bits, group_size)  # type: ignore[arg-type]
+        codes, scales = values[f"codes/{name}"], values[f"scales/{name}"]
+        zero_points, multipliers = values.get(f"zero_points/{name}"), values.get(f"multipliers/{name}")
+        weight = QuantizedWeight(codes, scales, zero_points, multipliers, num_bits, group_size)
         set_weight(model.get_submodule(name.removesuffix(".weight")), weight)
+        _stored(model, name).float_bias = values.get(f"float_bias/{name}")
     if grids["activations"]:
         set_activations(model, {key: QuantizedActivation(**grid) for key, grid in grids["activations"].items()})
 
 
+def _stored(model: nn.Module, name: str) -> StoredWeight:
+    part = stored(model.get_submodule(name.removesuffix(".weight")))
+    assert part is not None
+    return part
+
+
 def _float_state(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by the names they have without parametrizations, quantized weights as their originals."""
-    state = {name: value for name, value in model.state_dict(keep_vars=True).items() if ".parametrizations." not in name}
-    originals = {name: original_weight(model.get_submodule(name.removesuffix(".weight"))) for name in quantized_weights(model)}
+    state = model.state_dict(keep_vars=True)
+    floats = {name: value for name, value in state.items() if "parametrizations" not in name.split(".")}
+    layers = {name: model.get_submodule(name.removesuffix(".weight")) for name in quantized_weights(model)}
     # a root that is itself a layer has names without a dot
-    return {name: value for name, value in (state | originals).items() if not name.startswith("parametrizations.")}
+    return floats | {name.removeprefix("."): original_weight(layer) for name, layer in layers.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError
-
+from compress.models.layers import Layer
 
 PLACES = 784  # 28 × 28
 
@@ -18,8 +18,8 @@ PLACES = 784  # 28 × 28
 class Gram:
     """Σ x xᵀ over all input vectors of a layer, [groups, K, K] (groups of the convolution), and their number."""
 
-    def __init__(self, layer: nn.Module) -> None:
-        self.layer = layer
+    def __init__(self, name: str, layer: Layer) -> None:
+        self.name, self.layer = name, layer
         self.total: Tensor | None = None
         self.count = 0
 
@@ -35,9 +35,9 @@ class Gram:
         Raises ModelError if the layer did not run, or met values that are not finite.
         """
         if self.total is None:
-            raise ModelError("a layer did not run on the calibration data: put it under 'ignore'")
+            raise ModelError(f"{self.name} did not run on the calibration data: put it under 'ignore'")
         if not bool(torch.isfinite(self.total).all()):
-            raise ModelError("a layer's inputs are not finite on the calibration data")
+            raise ModelError(f"the inputs of {self.name} are not finite on the calibration data")
         return self.total / self.count
 
     def importance(self) -> Tensor:
@@ -48,8 +48,8 @@ class Gram:
         return (diagonal + floor).repeat_interleave(per_group, dim=0)
 
 
-def input_vectors(layer: nn.Module, x: Tensor) -> Tensor:
-    """The vectors that meet a layer's weight rows, [groups, N, K]: im2col for convolutions, the rows of a linear's x.
+def input_vectors(layer: Layer, x: Tensor) -> Tensor:
+    """The vectors that meet a layer's weight rows, [groups, N, K]: im2col for convolutions, a linear layer's inputs.
 
     Of a convolution's places at most PLACES an image are taken, evenly spread: neighbours say nearly the same.
     """
@@ -64,13 +64,14 @@ def input_vectors(layer: nn.Module, x: Tensor) -> Tensor:
         columns = torch.nn.functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     columns = columns[:, :, :: -(-columns.shape[2] // PLACES)]
     batch, _, places = columns.shape
-    return columns.reshape(batch, layer.groups, -1, places).permute(1, 0, 3, 2).reshape(layer.groups, batch * places, -1)
+    vectors = columns.reshape(batch, layer.groups, -1, places).permute(1, 0, 3, 2)
+    return vectors.reshape(layer.groups, batch * places, -1)
 
 
 @contextmanager
-def collect(layers: dict[str, nn.Module]) -> Iterator[dict[str, Gram]]:
+def collect(layers: Mapping[str, Layer]) -> Iterator[dict[str, Gram]]:
     """Scope: forwards of the model update one Gram a layer.  Leaves no hook behind."""
-    grams = {name: Gram(layer) for name, layer in layers.items()}
+    grams = {name: Gram(name, layer) for name, layer in layers.items()}
 
     def observe(gram: Gram) -> Any:
         return lambda module, inputs: gram.update(inputs[0])

@@ -34,9 +34,8 @@ def gptq_rows(weight: Tensor, grid: QuantizedWeight, hessian: Tensor, damping: f
     rows = weight.detach().double().reshape(weight.shape[0], -1)
     columns = rows.shape[1]
     hessian = hessian.double().clone()
-    dead = hessian.diagonal() == 0
-    hessian.diagonal()[dead] = 1.0
-    hessian.diagonal().add_(damping * hessian.diagonal().mean())
+    mean = hessian.diagonal().mean()
+    hessian.diagonal().add_(damping * mean if mean > 0 else 1.0)
     order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
     # the upper Cholesky factor of the inverse holds every row of the shrinking inverse that the updates need
     inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian[order][:, order])), upper=True)

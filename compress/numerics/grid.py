@@ -93,7 +93,9 @@ def integer_multiples(
     For each of several row scales, every group takes the best of the 16 multiples; the row keeps the best whole.
     """
     low, high = code_range(num_bits)
-    largest = scales.amax(1, keepdim=True)
+    # a group of zeros has the scale 1, which is no measure of its row
+    largest = torch.where(groups.any(-1), scales, torch.zeros_like(scales)).amax(1, keepdim=True)
+    largest = torch.where(largest > 0, largest, torch.ones_like(largest))
     best_error = torch.full_like(largest, torch.inf)
     best_scale, best_multipliers = largest / MULTIPLIERS, torch.full_like(scales, MULTIPLIERS)
     for reach in REACHES:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 BINS = 2048
+EXACT = 2**24  # float32, in which torch counts, holds every integer up to here
 CANDIDATES = 100  # clipped ranges that the searches try
 
 
@@ -27,7 +28,8 @@ class Histogram:
 
     def observe_counts(self, x: Tensor) -> None:
         width = max(self.high - self.low, 1e-12)
-        self.counts += torch.histc(x.detach().float(), BINS, self.low, self.low + width).double()
+        for part in torch.split(x.detach().float().flatten(), EXACT):
+            self.counts += torch.histc(part, BINS, self.low, self.low + width).double()
 
     @property
     def centres(self) -> Tensor:
@@ -56,8 +58,8 @@ def percentile_range(histogram: Histogram, num_bits: int, percentile: float) -> 
     last = BINS - 1
     low = centres[min(int(torch.searchsorted(share, below, right=True)), last)]
     high = centres[min(int(torch.searchsorted(share, 1 - above)), last)]
-    low_value = histogram.low if below == 0 else float(low)
-    high_value = histogram.high if above == 0 or percentile == 100 else float(high)
+    low_value = histogram.low if below == 0 else max(float(low), histogram.low)
+    high_value = histogram.high if above == 0 else min(float(high), histogram.high)
     return min(low_value, 0.0), max(high_value, 0.0)
 
 
@@ -109,12 +111,12 @@ FINDERS: dict[str, RangeFinder] = {
 
 
 def affine_grid(low: float, high: float, num_bits: int) -> tuple[float, int]:
-    """Scale and zero point of q in [0, 2^b − 1] that cover [low, high] and hold zero exactly."""
+    """Scale and zero point of q in [0, 2^b − 1] that cover [low, high], to half a step, and hold zero exactly."""
     limit = 2**num_bits - 1
     low, high = min(low, 0.0), max(high, 0.0)
-    if high == low:
-        return 1.0, 0
     scale = float(torch.tensor((high - low) / limit, dtype=torch.float32))
+    if scale < torch.finfo(torch.float32).tiny:  # all zero, or so near that float32 has no scale for it
+        return 1.0, 0
     return scale, min(max(round(-low / scale), 0), limit)
 
 

@@ -40,6 +40,11 @@ def straight_through(rounded: Tensor, original: Tensor) -> Tensor:
     return original + (rounded - original).detach()
 
 
+def clamp_through(x: Tensor, low: float, high: float) -> Tensor:
+    """x.clamp(low, high) whose gradient passes at both ends too, where torch's (from 2.14 on) is zero."""
+    return torch.where((x >= low) & (x <= high), x, x.detach().clamp(low, high))
+
+
 def fake_quantize_learned(x: Tensor, scale: Tensor, zero_point: int, limit: int) -> Tensor:
     """x on the grid (q − zero_point)·scale, q in [0, limit], with LSQ's gradient for the scale.
 
@@ -47,6 +52,5 @@ def fake_quantize_learned(x: Tensor, scale: Tensor, zero_point: int, limit: int)
     """
     damping = 1.0 / math.sqrt(x.numel() * limit)
     scale = scale.detach() + (scale - scale.detach()) * damping
-    steps = x / scale + zero_point
-    codes = straight_through(steps.round(), steps).clamp(0, limit)
-    return (codes - zero_point) * scale
+    steps = (x / scale + zero_point).clamp(0, limit)
+    return (straight_through(steps.round(), steps) - zero_point) * scale

@@ -61,7 +61,7 @@ class Pass(ABC):
 
     def requires(self, model: nn.Module, context: Context) -> None:
         """Raise ModelError if the model, as the earlier passes left it, cannot take this pass."""
-        return None
+        return
 
     @abstractmethod
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
@@ -73,7 +73,7 @@ class Pass(ABC):
 
     def ensures(self, model: nn.Module, context: Context) -> None:
         """Raise PromiseBroken unless the pass's promise holds.  Called after `apply`, and again after the last pass."""
-        return None
+        return
 
 
 REGISTRY: dict[str, type[Pass]] = {}

@@ -3,7 +3,7 @@ arXiv:1906.04721, sec. 4.2, with the means measured on calibration data)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,37 +33,31 @@ class CorrectBias(Pass):
         import torch
 
         from compress.models.blocks import BlockWalk, find_blocks, inside, run_block
-        from compress.models.quantized import as_float, stored
+        from compress.models.layers import weighted_layers
+        from compress.models.quantized import as_float, keep_float_bias, stored
 
         batches = list(context.batches())
         blocks = find_blocks(model, *context.example())
         exact, quantized = BlockWalk(model, blocks, batches), BlockWalk(model, blocks, batches)
-        layers = {name: layer for name, layer in model.named_modules() if stored(layer) is not None}
+        layers = {name: layer for name, layer in weighted_layers(model).items() if stored(layer) is not None}
         for block in context.progress(blocks, "correcting biases", len(blocks)):
             mine = {name: layer for name, layer in layers.items() if inside(name, block)}
             with as_float(model), means(mine) as wanted:
                 exact.done(block, run_block(model, block, exact.inputs(block)))
             inputs = quantized.inputs(block)
             for name, layer in mine.items():
+                if wanted[name].count == 0:  # the model's forward leaves it out
+                    continue
                 with means({name: layer}) as given:
                     run_block(model, block, inputs)
                 shift = wanted[name].value - given[name].value
+                keep_float_bias(layer)
                 with torch.no_grad():
                     if layer.bias is None:
                         layer.bias = torch.nn.Parameter(shift, requires_grad=False)
                     else:
                         layer.bias.add_(shift)
             quantized.done(block, run_block(model, block, inputs))
-        return model
-
-    def restructure(self, model: nn.Module, context: Context) -> nn.Module:
-        import torch
-
-        from compress.models.quantized import stored
-
-        for layer in model.modules():
-            if stored(layer) is not None and layer.bias is None:
-                layer.bias = torch.nn.Parameter(torch.zeros(layer.weight.shape[0]), requires_grad=False)
         return model
 
 
@@ -87,7 +81,7 @@ class Mean:
 
 
 @contextmanager
-def means(layers: dict[str, nn.Module]) -> Iterator[dict[str, Mean]]:
+def means(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Mean]]:
     """Scope: forwards update the mean output of each layer.  Leaves no hook behind."""
     from torch import nn
 

@@ -74,11 +74,14 @@ def same_channels(first: Any, second: Any) -> bool:
     """Whether the second's inputs are the first's outputs one by one, seen from the weights."""
     from torch import nn
 
-    from compress.models.layers import is_depthwise
+    from compress.models.layers import WEIGHTED, is_depthwise
 
-    if isinstance(first, nn.Linear) != isinstance(second, nn.Linear):
+    if not (isinstance(first, WEIGHTED) and isinstance(second, WEIGHTED)):
         return False
-    return isinstance(second, nn.Linear) or second.groups == 1 or is_depthwise(second)
+    if isinstance(first, nn.Linear) or isinstance(second, nn.Linear):
+        return isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
+    # a depthwise layer may give several outputs a channel
+    return second.groups == 1 or (is_depthwise(second) and second.out_channels == second.in_channels)
 
 
 def equalize(first: Any, second: Any) -> float:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from compress.errors import ModelError, PromiseBroken
 from compress.passes.base import Context, Pass, register
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ class FoldBatchNorm(Pass):
     its layer, or follows a sum, stays.
     """
 
+    def requires(self, model: nn.Module, context: Context) -> None:
+        from compress.models.quantized import stored
+
+        for layer, _ in foldable(model, context):
+            if stored(model.get_submodule(layer)) is not None:
+                raise ModelError(
+                    f"{self.name}: the weight of {layer} is quantized already: put it before the quantize passes"
+                )
+
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         for layer, norm in foldable(model, context):
             fold(model.get_submodule(layer), model.get_submodule(norm))
@@ -31,8 +41,6 @@ class FoldBatchNorm(Pass):
         return self.apply(model, context)
 
     def ensures(self, model: nn.Module, context: Context) -> None:
-        from compress.errors import PromiseBroken
-
         left = foldable(model, context)
         if left:
             raise PromiseBroken(f"{self.name}: {left[0][1]} still follows {left[0][0]} unfolded")
@@ -43,14 +51,17 @@ def foldable(model: nn.Module, context: Context) -> list[tuple[str, str]]:
     from compress.models.calls import record
 
     graph = record(model, *context.example())
-    ran = [call.module for call in graph if call.function in ("conv1d", "conv2d", "linear")]
+    ran = [call.module for call in graph if call.function in ("conv1d", "conv2d", "linear", "batch_norm")]
     pairs = []
     for call in graph:
         producer = graph.calls.get(call.inputs[0]) if call.function == "batch_norm" and call.inputs else None
         if producer is None or producer.function not in ("conv1d", "conv2d", "linear"):
             continue
-        once = ran.count(producer.module) == 1 and len(graph.consumers(producer.key)) == 1
-        if once and producer.key not in graph.outputs and has_statistics(model, producer.module, call.module):
+        once = ran.count(producer.module) == ran.count(call.module) == len(graph.consumers(producer.key)) == 1
+        # behind a linear layer of a sequence the norm counts axis 1, and the layer's outputs are the last
+        same_axis = producer.function != "linear" or len(producer.shape) == 2
+        known = same_axis and has_statistics(model, producer.module, call.module)
+        if once and known and producer.key not in graph.outputs:
             pairs.append((producer.module, call.module))
     return pairs
 

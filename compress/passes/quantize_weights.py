@@ -18,6 +18,7 @@ from compress.passes.base import Context, Pass, register
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from compress.models.layers import Layer
     from compress.models.statistics import Gram
     from compress.numerics.weight import QuantizedWeight
     from compress.targets import Target
@@ -78,7 +79,7 @@ class QuantizeWeights(Pass):
             if not bool(torch.isfinite(layer.weight).all()):
                 raise ModelError(f"{self.name}: the weight of {name} is not finite")
 
-    def layers(self, model: nn.Module) -> dict[str, nn.Module]:
+    def layers(self, model: nn.Module) -> dict[str, Layer]:
         """The selected layers that are still float."""
         from compress.models.layers import select
         from compress.models.quantized import stored
@@ -94,7 +95,7 @@ class QuantizeWeights(Pass):
             for layer in context.progress(layers.values(), "rounding", len(layers)):
                 set_weight(layer, self.grid(layer.weight, None))
             return model
-        rounders: dict[str, Callable[[nn.Module, Gram, Context], QuantizedWeight]] = {
+        rounders: dict[str, Callable[[Layer, Gram, Context], QuantizedWeight]] = {
             "gptq": self.gptq,
             "adaround": self.adaround,
         }
@@ -115,12 +116,12 @@ class QuantizeWeights(Pass):
             importance=importance,
         )
 
-    def gptq(self, layer: nn.Module, gram: Gram, context: Context) -> QuantizedWeight:
+    def gptq(self, layer: Layer, gram: Gram, context: Context) -> QuantizedWeight:
         from compress.numerics.gptq import gptq
 
         return gptq(layer.weight, self.grid(layer.weight, gram.importance()), gram.hessian(), self.damping)
 
-    def adaround(self, layer: nn.Module, gram: Gram, context: Context) -> QuantizedWeight:
+    def adaround(self, layer: Layer, gram: Gram, context: Context) -> QuantizedWeight:
         from compress.numerics.adaround import adaround
 
         grid = self.grid(layer.weight, gram.importance())
@@ -137,9 +138,9 @@ class QuantizeWeights(Pass):
 
 def by_block(
     model: nn.Module,
-    layers: dict[str, nn.Module],
+    layers: dict[str, Layer],
     context: Context,
-    rounded: Callable[[nn.Module, Gram, Context], QuantizedWeight],
+    rounded: Callable[[Layer, Gram, Context], QuantizedWeight],
 ) -> None:
     """Quantize block after block, each layer on the inputs that the quantized layers before it give."""
     import torch
@@ -149,6 +150,9 @@ def by_block(
     from compress.models.statistics import collect
 
     blocks = find_blocks(model, *context.example())
+    for name in layers:
+        if not any(inside(name, block) for block in blocks):
+            raise ModelError(f"{name} did not run on the calibration data: put it under 'ignore'")
     walk = BlockWalk(model, blocks, list(context.batches()))
     last = max((number for number, block in enumerate(blocks) if any(inside(n, block) for n in layers)), default=-1)
     for block in context.progress(blocks[: last + 1], "rounding by blocks", last + 1):

@@ -68,9 +68,7 @@ class Reconstruct(Pass):
             quantized.done(block, run_block(model, block, inputs))
         return model
 
-    def learn(
-        self, model: nn.Module, block: str, inputs: list[Any], wanted: list[Any], generator: Any
-    ) -> str:
+    def learn(self, model: nn.Module, block: str, inputs: list[Any], wanted: list[Any], generator: Any) -> str:
         """Learn one block; returns its error before and after, as shares of the output's variance."""
         import torch
 
@@ -88,8 +86,14 @@ class Reconstruct(Pass):
         before = error()
         if before < NEGLIGIBLE:
             return f"{before:.2e}, left as it is"
-        arguments = [_channels_last(torch.cat(column)) for column in zip(*inputs, strict=True)]
+        # what is no tensor (a mask that is None) is the same for all
+        arguments = [
+            _channels_last(torch.cat(column)) if isinstance(column[0], torch.Tensor) else column[0]
+            for column in zip(*inputs, strict=True)
+        ]
         with LearnedBlock(model, block, self.drop_probability, generator) as learned:
+            if not learned.magnitudes:
+                return f"{before:.2e}, nothing in it is quantized"
             self.optimize(learned, arguments, targets, variance, generator)
             learned.settle()
             after = error()
@@ -99,7 +103,7 @@ class Reconstruct(Pass):
         return f"{before:.2e} → {after:.2e}"
 
     def optimize(
-        self, learned: LearnedBlock, arguments: list[Tensor], targets: Tensor, variance: Tensor, generator: Any
+        self, learned: LearnedBlock, arguments: list[Any], targets: Tensor, variance: Tensor, generator: Any
     ) -> None:
         import torch
 
@@ -108,7 +112,9 @@ class Reconstruct(Pass):
         size = min(self.batch_size, len(targets))
         for iteration in range(self.iterations):
             rows = torch.randperm(len(targets), generator=generator)[:size]
-            given = learned([argument[rows] for argument in arguments])
+            given = learned(
+                [argument[rows] if isinstance(argument, torch.Tensor) else argument for argument in arguments]
+            )
             loss = (given - targets[rows]).square().mean() / variance
             learned.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from compress.export.build import build
+from compress.export.tidy import tidy
 from compress.models.calls import INPUT, record
 from compress.models.quantized import QuantizedActivation, set_activations, set_weight
 from compress.numerics.weight import QuantizedWeight, spread, storable_scales
@@ -109,6 +112,38 @@ def quantize_activations(model: nn.Module, num_bits: int = 8) -> nn.Module:
             table[call.key] = QuantizedActivation(6 / steps, steps // 2, num_bits)
     set_activations(model, table)
     return model
+
+
+@functools.cache
+def exported(
+    network: type[nn.Module],
+    how: Callable[[Tensor], QuantizedWeight] | None,
+    activation_bits: int | None,
+    target: Target = GENERIC,
+) -> onnx.ModelProto:
+    """The finished graph of a network with weights and activations quantized so, or not (None)."""
+    built = build(prepared(network, how, activation_bits), torch.from_numpy(inputs(1)), target)
+    tidy(built)
+    proto = ir.to_proto(built)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def prepared(
+    network: type[nn.Module], how: Callable[[Tensor], QuantizedWeight] | None, activation_bits: int | None
+) -> nn.Module:
+    model = seeded(network)
+    if how is not None:
+        quantize_weights(model, how)
+    if activation_bits is not None:
+        quantize_activations(model, activation_bits)
+    return model
+
+
+def logits(model: nn.Module) -> NDArray[np.float32]:
+    """What the torch model makes of `inputs()`."""
+    with torch.no_grad():
+        return model(torch.from_numpy(inputs())).numpy()
 
 
 def operators(model: onnx.ModelProto | ir.Model) -> list[str]:

@@ -96,8 +96,7 @@ def test_it_runs_at_any_batch_size_without_slow_paths(shipped: Path) -> None:
     assert lint(shipped / "model.onnx") == []
 
 
-@pytest.mark.parametrize("network", [Network, Tokens])
-@pytest.mark.parametrize("form", ["float", "weights", "all"])
+@pytest.mark.parametrize(("network", "form"), [(Network, "float"), (Tokens, "weights"), (Network, "all")])
 def test_the_file_is_the_torch_model(network: type[nn.Module], form: str, tmp_path: Path) -> None:
     model = seeded(network)
     if form != "float":

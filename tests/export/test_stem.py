@@ -19,7 +19,7 @@ from tests.graphs import Builder
 def stem(
     size: int, stride: int, pads: list[int], width: int, channels: int = 3, per_channel: bool = True
 ) -> onnx.ModelProto:
-    """x [N, channels, 17, width] → quantized convolution to 5 channels.  Scales are powers of two: all sums are exact."""
+    """x [N, channels, 17, width] → quantized convolution to 5 channels.  Scales are powers of two: sums are exact."""
     g, random = Builder(), np.random.default_rng(0)
     x = g.qdq("x", scale=0.5, zero_point=117)
     scales = (0.25 * 2.0 ** np.arange(5)).astype(np.float32) if per_channel else np.float32(0.25)

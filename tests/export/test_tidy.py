@@ -89,7 +89,7 @@ def test_weights_that_one_file_cannot_hold_lie_beside_it(tmp_path: Path, monkeyp
     monkeypatch.setattr(tidy_module, "LARGEST_FILE_BYTES", 1000)
     model = seeded(Network)
     path = tmp_path / "model.onnx"
-    write(build(model, torch.from_numpy(inputs(1)), GENERIC), path, GENERIC, "1")
+    written(model, path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
     with torch.no_grad():
         expected = model(torch.from_numpy(inputs())).numpy()

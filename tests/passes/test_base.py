@@ -1,0 +1,79 @@
+"""Registering passes, and the context that they work in."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from compress.passes import REGISTRY, Context, Pass, register
+from compress.passes.base import silent
+from compress.targets import load
+from tests.nets import images
+
+
+def test_the_passes_there_are() -> None:
+    assert sorted(REGISTRY) == [
+        "correct.bias",
+        "equalize",
+        "fold.batchnorm",
+        "quantize.static",
+        "quantize.weights",
+        "reconstruct",
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_a_pass_knows_its_name_says_what_it_does_and_cannot_be_changed(name: str) -> None:
+    cls = REGISTRY[name]
+    step = cls(num_bits=4) if name == "quantize.weights" else cls()
+    assert step.name == name
+    assert cls.__doc__ is not None
+    assert cls.__doc__.split("\n")[0].endswith(".")
+    assert step == (cls(num_bits=4) if name == "quantize.weights" else cls())
+    with pytest.raises((FrozenInstanceError, AttributeError, TypeError)):
+        step.iterations = 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_field_is_explained(name: str) -> None:
+    cls = REGISTRY[name]
+    for field in getattr(cls, "__dataclass_fields__", {}):
+        assert f"    {field} " in (cls.__doc__ or ""), field
+
+
+def test_two_passes_cannot_have_one_name() -> None:
+    with pytest.raises(ValueError, match=r"^two passes are named 'equalize'$"):
+        register("equalize")(REGISTRY["equalize"])
+
+
+@dataclass(frozen=True)
+class Nothing(Pass):
+    """Change nothing."""
+
+    def apply(self, model: nn.Module, context: Context) -> nn.Module:
+        return model
+
+
+def test_a_pass_may_want_and_promise_nothing() -> None:
+    step, model, context = Nothing(), nn.Linear(1, 1), Context(list, load("generic"))
+    assert step.problems(context.target) == []
+    assert step.selectors() == ()
+    step.requires(model, context)
+    step.ensures(model, context)
+    assert step.restructure(model, context) is model
+
+
+def test_an_example_is_one_sample_of_the_first_batch() -> None:
+    x = images(4)
+    context = Context(lambda: iter([(x, x + 1), (x * 2, x)]), load("generic"))
+    for _ in range(2):  # the batches start anew each time
+        first, second = context.example()
+        assert torch.equal(first, x[:1])
+        assert torch.equal(second, x[:1] + 1)
+
+
+def test_silent_progress_passes_the_items_on() -> None:
+    assert list(silent([1, 2], "numbers", 2)) == [1, 2]

@@ -1,0 +1,216 @@
+"""What every pass promises: the same result for the same seed, a state that can be saved, and no trace beside it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as global_hooks
+
+from compress.applying import apply_one, keep_promises
+from compress.errors import PromiseBroken
+from compress.models.learned import LearnedActivation, LearnedWeight
+from compress.models.quantized import quantized_activations, stored
+from compress.models.snapshot import load_snapshot, save_snapshot
+from compress.passes import (
+    REGISTRY,
+    Context,
+    CorrectBias,
+    Equalize,
+    FoldBatchNorm,
+    Pass,
+    QuantizeStatic,
+    QuantizeWeights,
+    Reconstruct,
+)
+from tests.nets import NETS, context, images, run
+
+
+def unfold(model: nn.Module) -> None:
+    """A normalisation stands behind the first convolution again."""
+    name = "conv_stem" if hasattr(model, "conv_stem") else "embed"
+    layer = model.get_submodule(name)
+    setattr(model, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)).eval())
+
+
+def make_float(model: nn.Module) -> None:
+    """Every quantized weight is float again, as it is after a careless edit."""
+    for module in list(model.modules()):
+        if stored(module) is not None:
+            nn.utils.parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pass behind those that it wants before it.
+
+    tolerance  of the output's error, as a share of its spread between images.
+    break_it   breaks the pass's promise, and `broken` is what is said then, network by network.
+    later      what a recipe may go on with.
+    """
+
+    before: tuple[Pass, ...]
+    step: Pass
+    tolerance: float
+    break_it: Callable[[nn.Module], None] | None = None
+    broken: tuple[str, str] = ("", "")
+    later: tuple[Pass, ...] = (QuantizeWeights(num_bits=8), QuantizeStatic(), CorrectBias())
+
+
+FOLD = FoldBatchNorm()
+WEIGHT_IS_FLOAT = ("the weight of conv_stem is float, {}", "the weight of embed is float, {}")
+
+
+def weights_case(tolerance: float, **options: object) -> Case:
+    step = QuantizeWeights(**options)  # type: ignore[arg-type]
+    text = f"{step.num_bits} bits were asked for"
+    broken = tuple(f"quantize.weights: {line.format(text)}" for line in WEIGHT_IS_FLOAT)
+    # no int8 kernel takes float scales or zero points for groups
+    later = (CorrectBias(),) if step.strategy == "group" or not step.symmetric else Case.later
+    return Case((FOLD,), step, tolerance, make_float, broken, later)  # type: ignore[arg-type]
+
+
+CASES = {
+    "fold.batchnorm": Case(
+        (),
+        FOLD,
+        1e-5,
+        unfold,
+        (
+            "fold.batchnorm: conv_stem.1 still follows conv_stem.0 unfolded",
+            "fold.batchnorm: embed.1 still follows embed.0 unfolded",
+        ),
+    ),
+    "equalize": Case((FOLD,), Equalize(), 1e-5),
+    "quantize.weights": weights_case(0.05, num_bits=8),
+    "quantize.weights tensor": weights_case(0.1, num_bits=8, strategy="tensor"),
+    "quantize.weights affine": weights_case(0.15, num_bits=6, symmetric=False),
+    "quantize.weights group": weights_case(0.15, num_bits=6, strategy="group", group_size=4),
+    # at most four bits, and networks as small as these feel each of them
+    "quantize.weights integer": weights_case(0.7, num_bits=4, strategy="group", group_size=4, group_scales="integer"),
+    "quantize.weights gptq": weights_case(0.15, num_bits=6, algorithm="gptq"),
+    "quantize.weights adaround": weights_case(0.15, num_bits=6, algorithm="adaround", iterations=20),
+    "quantize.static": Case(
+        (FOLD,),
+        QuantizeStatic(),
+        0.1,
+        make_float,
+        tuple(f"quantize.static: {line.format('int8 was asked for')}" for line in WEIGHT_IS_FLOAT),  # type: ignore[arg-type]
+    ),
+    "correct.bias": Case((FOLD, QuantizeWeights(num_bits=6)), CorrectBias(), 0.15),
+    "reconstruct": Case(
+        (FOLD, QuantizeWeights(num_bits=4), QuantizeStatic()),
+        Reconstruct(iterations=10),
+        0.4,
+        make_float,
+        ("reconstruct: no weight is quantized any more",) * 2,
+    ),
+    "reconstruct weights": Case(
+        (FOLD, QuantizeWeights(num_bits=6)),
+        Reconstruct(iterations=10, drop_probability=0.5),
+        0.15,
+        make_float,
+        ("reconstruct: no weight is quantized any more",) * 2,
+    ),
+}
+on_all_passes = pytest.mark.parametrize("name", CASES)
+on_all_nets = pytest.mark.parametrize("net", NETS)
+
+
+def apply_all(net: str, steps: Sequence[Pass], where: Context) -> nn.Module:
+    model = NETS[net]()
+    for step in steps:
+        model = apply_one(step, model, where)
+    return model
+
+
+@cache
+def finished(name: str, net: str) -> nn.Module:
+    """The net after the pass; not to be changed."""
+    return apply_all(net, [*CASES[name].before, CASES[name].step], context())
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_every_pass_is_held_to_its_contract() -> None:
+    assert {name.split()[0] for name in CASES} == set(REGISTRY)
+
+
+@on_all_nets
+@on_all_passes
+def test_the_output_stays_near_to_the_float_model_s(name: str, net: str) -> None:
+    expected = run(NETS[net](), images())
+    spread = (expected - expected.mean(0)).square().mean().sqrt()
+    error = (run(finished(name, net), images()) - expected).square().mean().sqrt()
+    assert float(error / spread) < CASES[name].tolerance
+
+
+@on_all_nets
+@on_all_passes
+def test_a_pass_leaves_no_hook_and_no_scaffolding(name: str, net: str) -> None:
+    model = finished(name, net)
+    at_root = 1 if quantized_activations(model) else 0  # they put activations on their grids
+    for module in model.modules():
+        expected = at_root if module is model else 0
+        assert (len(module._forward_pre_hooks), len(module._forward_hooks)) == (expected, expected)
+        assert not isinstance(module, LearnedWeight | LearnedActivation)
+        assert isinstance(getattr(module, "bias", None), nn.Parameter | None)
+        assert "forward" not in vars(module)
+    assert not global_hooks._global_forward_pre_hooks
+    assert not global_hooks._global_forward_hooks
+    assert torch._C._len_torch_function_stack() == 0
+    assert not model.training
+
+
+@on_all_nets
+@on_all_passes
+def test_the_same_seed_gives_the_same_and_a_state_dict_carries_it(name: str, net: str) -> None:
+    case, model = CASES[name], finished(name, net)
+    again = apply_all(net, [*case.before, case.step], context())
+    assert same(state(model), state(again))
+    assert quantized_activations(model) == quantized_activations(again)
+    for value in again.state_dict().values():
+        value.zero_()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(run(again, images()), run(model, images()))
+
+
+@on_all_nets
+@on_all_passes
+def test_a_snapshot_in_the_restructured_model_is_the_model(name: str, net: str, tmp_path: Path) -> None:
+    case, model = CASES[name], finished(name, net)
+    save_snapshot(model, tmp_path)
+    resumed = NETS[net]()
+    for step in [*case.before, case.step]:
+        resumed = step.restructure(resumed, context())
+    load_snapshot(resumed, tmp_path)
+    assert same(state(resumed), state(model))
+    assert torch.equal(run(resumed, images()), run(model, images()))
+    case.step.ensures(resumed, context())
+
+
+@on_all_nets
+@on_all_passes
+def test_a_promise_holds_through_later_passes_until_it_is_broken(name: str, net: str) -> None:
+    case, model = CASES[name], copy.deepcopy(finished(name, net))
+    for step in case.later:
+        model = apply_one(step, model, context())
+    keep_promises([*case.before, case.step, *case.later], model, context())
+    if case.break_it is None:
+        return
+    case.break_it(model)
+    with pytest.raises(PromiseBroken) as caught:
+        case.step.ensures(model, context())
+    assert str(caught.value) == case.broken[list(NETS).index(net)]
