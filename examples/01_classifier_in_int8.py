@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 in int8, from Python: no recipe.  Any torch model and any calibration batches do.
 
-    python examples/01_classifier_in_int8.py
+python examples/01_classifier_in_int8.py
 """
 
 from __future__ import annotations

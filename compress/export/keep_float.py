@@ -29,9 +29,7 @@ def keep_weights_float(graph: ir.Graph) -> None:
         axis = 1 if node.op_type.startswith("Conv") else len(shape) - 1
         channels = writer.integers(shape[axis])
         parameters = [writer.node(node, "Expand", value, channels) for value in dequantize.inputs[1:]]
-        node.replace_input_with(
-            0, writer.node(node, "DequantizeLinear", dequantize.inputs[0], *parameters, axis=axis)
-        )
+        node.replace_input_with(0, writer.node(node, "DequantizeLinear", dequantize.inputs[0], *parameters, axis=axis))
 
 
 def _is_quantized(node: ir.Node) -> bool:
