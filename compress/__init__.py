@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from compress.applying import apply as apply
     from compress.errors import CompressError as CompressError
-    from compress.export import export as export
+    from compress.exporter import export as export
     from compress.pipeline import run as run
     from compress.recipe import Recipe as Recipe
     from compress.recipe import parse as parse
@@ -28,7 +28,7 @@ _PLACES = {
     "ImageClassification": "compress.tasks.image_classification",
     "Recipe": "compress.recipe",
     "apply": "compress.applying",
-    "export": "compress.export",
+    "export": "compress.exporter",
     "measure": "compress.runtime.measure",
     "open_artefact": "compress.runtime.artefact",
     "open_session": "compress.runtime.session",

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from compress.applying import apply_resumably, deterministic
 from compress.budget import misses
 from compress.errors import ArtefactError, require
-from compress.export import Card, export
-from compress.export.card import write_card
+from compress.exporter import Card, export
+from compress.exporter.card import write_card
 from compress.fingerprint import fingerprint, versions
 from compress.passes.base import Context
 from compress.place import RUNS, Place, as_json, model_slug, place_of

@@ -86,7 +86,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     Raises CompressError for whatever is wrong with the recipe, the model or the data.
     """
     require("torch", "planning a run", "torch")
-    from compress.export.codecs import stored_bytes
+    from compress.exporter.codecs import stored_bytes
     from compress.models.layers import weighted_layers
 
     loaded = load(recipe, allow_code)

@@ -198,12 +198,12 @@ def test_nothing_after_the_export_imports_torch(artefact: Artefact) -> None:
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys(("torch", "timm", "transformers", "torchvision")))  # None: importing them fails
-import compress.export.lint, compress.report.table, compress.runtime.verify, compress.runtime.worker
+import compress.exporter.lint, compress.report.table, compress.runtime.verify, compress.runtime.worker
 from compress.runtime.artefact import open_artefact
 from compress.runtime.measure import bench
 from compress.runtime.session import optimized_ops
 artefact = open_artefact({str(artefact.directory)!r})
-print(len(optimized_ops(artefact.model_path)), len(compress.export.lint.lint(artefact.model_path)))
+print(len(optimized_ops(artefact.model_path)), len(compress.exporter.lint.lint(artefact.model_path)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

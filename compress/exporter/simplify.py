@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from compress.export.graph import STORED_WEIGHT
-from compress.export.nodes import Writer, attribute, constant, operators, producer, replace, sizes, users
+from compress.exporter.graph import STORED_WEIGHT
+from compress.exporter.nodes import Writer, attribute, constant, operators, producer, replace, sizes, users
 
 # They move values about, or pick some: rounding before or after them is the same.
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "MaxPool")

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import compress.export.parity
+import compress.exporter.parity
 from compress.data.preprocess import Preprocessor
 from compress.errors import ArtefactError, ModelError, ParityError
-from compress.export import Card, export
-from compress.export.lint import lint
+from compress.exporter import Card, export
+from compress.exporter.lint import lint
 from compress.runtime.artefact import open_artefact
 from compress.runtime.session import open_session
 from compress.tasks.base import Figure
-from tests.export.networks import (
+from tests.exporter.networks import (
     GENERIC,
     Network,
     Tokens,
@@ -130,7 +130,7 @@ def test_an_existing_directory_is_not_overwritten_without_force(tmp_path: Path) 
 
 
 def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compress.export.parity, "FLOAT_LIMIT", -1.0)
+    monkeypatch.setattr(compress.exporter.parity, "FLOAT_LIMIT", -1.0)
     with pytest.raises(ParityError, match="not the same function"):
         export(seeded(Network), inputs(1), tmp_path / "artefact", target="generic")
     assert not list(tmp_path.iterdir())
@@ -161,7 +161,7 @@ def test_what_onnx_cannot_express_is_told_in_a_line(tmp_path: Path) -> None:
 
 
 def test_the_package_is_the_function_too(tmp_path: Path) -> None:
-    import compress.export.lint
+    import compress.exporter.lint
 
     with pytest.raises(ArtefactError, match="exists already"):
         compress.export(seeded(Network), inputs(1), tmp_path, target="generic")  # type: ignore[operator]

@@ -10,9 +10,9 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from compress.export.stem import Window, widen_stems
+from compress.exporter.stem import Window, widen_stems
 from compress.runtime.session import optimized_ops
-from tests.export.networks import operators, run
+from tests.exporter.networks import operators, run
 from tests.graphs import Builder
 
 

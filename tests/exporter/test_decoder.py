@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compress.export.codecs import stored_bytes
-from compress.export.decoder import Decoder, has_int8_form
-from compress.export.nodes import CONSTANT, Writer
+from compress.exporter.codecs import stored_bytes
+from compress.exporter.decoder import Decoder, has_int8_form
+from compress.exporter.nodes import CONSTANT, Writer
 from compress.numerics.weight import QuantizedWeight, code_range
-from tests.export.networks import operators, run
+from tests.exporter.networks import operators, run
 
 
 def decoded(weight: QuantizedWeight, form: str = "float32", transposed: bool = False) -> onnx.ModelProto:

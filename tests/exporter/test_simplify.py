@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from compress.export.simplify import clip_integers, drop_second_rounding, pool_means, raise_quantize, sink_dequantize
-from tests.export.networks import operators, run
+from compress.exporter.simplify import clip_integers, drop_second_rounding, pool_means, raise_quantize, sink_dequantize
+from tests.exporter.networks import operators, run
 from tests.graphs import Builder
 
 SHAPE = (2, 4, 6, 6)

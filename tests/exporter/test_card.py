@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from compress.export.card import Card, model_card
+from compress.exporter.card import Card, model_card
 from compress.tasks.base import Figure
 
 CONTENT = {

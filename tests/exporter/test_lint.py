@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from compress.export.lint import Finding, lint
+from compress.exporter.lint import Finding, lint
 from compress.runtime.session import optimized_ops
 from tests.graphs import Builder, classifier, codes, quantized_classifier
 

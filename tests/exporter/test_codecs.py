@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.export.codecs import disk_scales, pack, packed_bytes, plane_tables, plane_widths, stored_bytes, unpack
+from compress.exporter.codecs import disk_scales, pack, packed_bytes, plane_tables, plane_widths, stored_bytes, unpack
 from compress.numerics.weight import QuantizedWeight
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.export.build import build
-from compress.export.codecs import stored_bytes
-from compress.export.tidy import write
-from compress.export.weights import with_room_for_bias
+from compress.exporter.build import build
+from compress.exporter.codecs import stored_bytes
+from compress.exporter.tidy import write
+from compress.exporter.weights import with_room_for_bias
 from compress.models.quantized import QuantizedActivation, quantized_weights, set_activations, set_weight
 from compress.numerics.weight import QuantizedWeight
 from compress.runtime.session import optimized_ops
 from compress.targets import Target
-from tests.export.networks import (
+from tests.exporter.networks import (
     GENERIC,
     STATIC,
     Network,

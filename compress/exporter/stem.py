@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compress.export.nodes import Writer, attribute, operators, producer, replace, sizes, users
+from compress.exporter.nodes import Writer, attribute, operators, producer, replace, sizes, users
 
 PIXELS = 4  # so many neighbours become one; also the channels that the kernel takes at once
 

@@ -18,10 +18,10 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from compress.export.decoder import Decoder, has_int8_form
-from compress.export.graph import DOMAIN, STORED_WEIGHT
-from compress.export.nodes import Writer, attribute, constant, producer, replace, users
-from compress.export.simplify import grid
+from compress.exporter.decoder import Decoder, has_int8_form
+from compress.exporter.graph import DOMAIN, STORED_WEIGHT
+from compress.exporter.nodes import Writer, attribute, constant, producer, replace, users
+from compress.exporter.simplify import grid
 
 if TYPE_CHECKING:
     from compress.numerics.weight import QuantizedWeight
@@ -44,7 +44,7 @@ class Product:
 
 
 def store_weights(model: ir.Model, weights: dict[str, QuantizedWeight]) -> None:
-    """Replace every StoredWeight mark of `compress.export.graph` by decoders of `weights[its parameter]`.
+    """Replace every StoredWeight mark of `compress.exporter.graph` by decoders of `weights[its parameter]`.
 
     A weight that is used twice is stored once.
     """

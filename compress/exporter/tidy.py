@@ -23,8 +23,8 @@ from onnx_ir.passes.common import (
     TopologicalSortPass,
 )
 
-from compress.export.graph import MODULE, OUTPUT_NAME
-from compress.export.nodes import CONSTANT
+from compress.exporter.graph import MODULE, OUTPUT_NAME
+from compress.exporter.nodes import CONSTANT
 
 if TYPE_CHECKING:
     from pathlib import Path

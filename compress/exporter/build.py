@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from compress.export.graph import to_graph
-from compress.export.keep_float import keep_weights_float
-from compress.export.simplify import simplify
-from compress.export.stem import widen_stems
-from compress.export.weights import store_weights
+from compress.exporter.graph import to_graph
+from compress.exporter.keep_float import keep_weights_float
+from compress.exporter.simplify import simplify
+from compress.exporter.stem import widen_stems
+from compress.exporter.weights import store_weights
 from compress.models.quantized import quantized_weights
 
 if TYPE_CHECKING:

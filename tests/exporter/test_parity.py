@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compress.errors import ParityError
-from compress.export.parity import check_parity
-from tests.export.networks import Network, inputs, quantize_activations, quantize_weights, seeded
+from compress.exporter.parity import check_parity
+from tests.exporter.networks import Network, inputs, quantize_activations, quantize_weights, seeded
 
 Float = NDArray[np.float32]
 

@@ -2,7 +2,7 @@
 
 A quantized weight reaches the graph as the node `compress::StoredWeight(original)` that names its parameter.  No
 optimizer looks into it, so that no weight loses its name by constant folding or by being equal to another one;
-`compress.export.weights` puts the stored form in its place.
+`compress.exporter.weights` puts the stored form in its place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnxscript import opset18 as op
 from torch import Tensor, nn
 
 from compress.errors import ModelError
-from compress.export.nodes import CONSTANT, attribute
+from compress.exporter.nodes import CONSTANT, attribute
 from compress.models.quantized import stored
 
 if TYPE_CHECKING:

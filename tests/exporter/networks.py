@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compress.export.build import build
-from compress.export.tidy import tidy
+from compress.exporter.build import build
+from compress.exporter.tidy import tidy
 from compress.models.calls import INPUT, record
 from compress.models.quantized import QuantizedActivation, set_activations, set_weight
 from compress.numerics.weight import QuantizedWeight, spread, storable_scales

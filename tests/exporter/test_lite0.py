@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import compress
-from compress.export.lint import lint
+from compress.exporter.lint import lint
 from compress.models.load import load_model
 from compress.models.source import ModelSource
 from compress.passes import FoldBatchNorm, Pass, QuantizeStatic, QuantizeWeights

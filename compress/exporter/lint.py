@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.export.lint_graph import LintGraph
+from compress.exporter.lint_graph import LintGraph
 
 MAX_OPSET, MAX_IR_VERSION = 26, 13  # that onnxruntime 1.31.1 loads
 _LARGE_INT64 = 8192  # elements: 64 kB, more than any shape or axis takes

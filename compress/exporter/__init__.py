@@ -1,6 +1,6 @@
 """export(): a torch model, with what the passes decided lying on it as data, becomes the directory that ships.
 
-torch is imported when export() is called, so that `compress.export.lint` works without it.
+torch is imported when export() is called, so that `compress.exporter.lint` works without it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ArtefactError, ModelError, require
-from compress.export.card import Card, write_card
+from compress.exporter.card import Card, write_card
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,9 +65,9 @@ def export(
     import torch
 
     from compress import __version__, targets
-    from compress.export.build import build
-    from compress.export.parity import check_parity
-    from compress.export.tidy import write
+    from compress.exporter.build import build
+    from compress.exporter.parity import check_parity
+    from compress.exporter.tidy import write
     from compress.runtime.artefact import MODEL, open_artefact, write_manifest
     from compress.runtime.session import open_session
 
@@ -101,7 +101,7 @@ def export(
 
 def _quantization(model: nn.Module) -> dict[str, Any]:
     """What compress.json says of weights and activations."""
-    from compress.export.codecs import stored_bytes
+    from compress.exporter.codecs import stored_bytes
     from compress.models.quantized import quantized_activations, quantized_weights
 
     weights = {

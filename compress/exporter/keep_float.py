@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from compress.export.nodes import Writer, constant, is_constant, operators, producer, sizes, users
+from compress.exporter.nodes import Writer, constant, is_constant, operators, producer, sizes, users
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _PASSED_OVER = ("Relu", "Clip", "Add")  # Add: the bias that a MatMul takes to become a Gemm

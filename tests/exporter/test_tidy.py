@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.export import tidy as tidy_module
-from compress.export.build import build
-from compress.export.tidy import write
-from tests.export.networks import GENERIC, STATIC, Network, inputs, quantize_activations, quantize_weights, run, seeded
+from compress.exporter import tidy as tidy_module
+from compress.exporter.build import build
+from compress.exporter.tidy import write
+from tests.exporter.networks import GENERIC, STATIC, Network, inputs, quantize_activations, quantize_weights, run, seeded
 
 
 def written(model: nn.Module, path: Path, version: str = "1") -> onnx.ModelProto:

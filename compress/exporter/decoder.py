@@ -15,8 +15,8 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from compress.export.codecs import MULTIPLIER_BITS, disk_scales, pack, plane_tables
-from compress.export.nodes import Writer
+from compress.exporter.codecs import MULTIPLIER_BITS, disk_scales, pack, plane_tables
+from compress.exporter.nodes import Writer
 
 if TYPE_CHECKING:
     from torch import Tensor
