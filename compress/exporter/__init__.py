@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ArtefactError, ModelError, require
@@ -166,12 +164,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-class _Module(ModuleType):
-    """`compress.export` is this package as soon as one of its modules is imported, and the function before."""
-
-    __call__ = staticmethod(export)
-
-
-sys.modules[__name__].__class__ = _Module

@@ -160,13 +160,6 @@ def test_what_onnx_cannot_express_is_told_in_a_line(tmp_path: Path) -> None:
     assert "\n" not in str(told.value)
 
 
-def test_the_package_is_the_function_too(tmp_path: Path) -> None:
-    import compress.exporter.lint
-
-    with pytest.raises(ArtefactError, match="exists already"):
-        compress.export(seeded(Network), inputs(1), tmp_path, target="generic")  # type: ignore[operator]
-
-
 def test_the_package_is_imported_without_torch() -> None:
-    code = "import sys, compress.export; assert 'torch' not in sys.modules and 'onnx_ir' not in sys.modules"
+    code = "import sys, compress.exporter; assert 'torch' not in sys.modules and 'onnx_ir' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

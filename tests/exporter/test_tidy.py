@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from compress.exporter import tidy as tidy_module
 from compress.exporter.build import build
 from compress.exporter.tidy import write
-from tests.exporter.networks import GENERIC, STATIC, Network, inputs, quantize_activations, quantize_weights, run, seeded
+from tests.exporter.networks import (
+    GENERIC,
+    STATIC,
+    Network,
+    inputs,
+    quantize_activations,
+    quantize_weights,
+    run,
+    seeded,
+)
 
 
 def written(model: nn.Module, path: Path, version: str = "1") -> onnx.ModelProto:
