@@ -19,6 +19,7 @@ MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Ga
 def simplify(graph: ir.Graph) -> None:
     """All rules, in the order in which one opens the way for the next."""
     pool_means(graph)
+    join_padding(graph)
     sink_dequantize(graph)
     join_bias(graph)
     raise_quantize(graph)
@@ -37,6 +38,40 @@ def pool_means(graph: ir.Graph) -> None:
         if not attribute(node, "keepdims", 1):
             pooled = writer.node(node, "Flatten", pooled, axis=1)
         replace(graph, node, pooled)
+
+
+def join_padding(graph: ir.Graph) -> None:
+    """Pad → QuantizeLinear → DequantizeLinear → Conv: the Conv pads by itself.
+
+    Every grid holds zero, so that padding before rounding and after it is the same; Pad has no quantized kernel.
+    """
+    for node in operators(graph, "Conv"):
+        dequantize = producer(node.inputs[0], "DequantizeLinear")
+        quantize = None if dequantize is None else producer(dequantize.inputs[0], "QuantizeLinear")
+        pad = None if quantize is None else producer(quantize.inputs[0], "Pad")
+        added = None if pad is None else _spatial_padding(pad)
+        if added is None or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+            continue
+        assert pad is not None
+        assert quantize is not None
+        if [users(each.outputs[0]) for each in (pad, quantize)] != [[quantize], [dequantize]]:
+            continue
+        own = attribute(node, "pads", [0] * len(added))
+        node.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(own, added, strict=True)])
+        quantize.replace_input_with(0, pad.inputs[0])
+        graph.remove(pad, safe=True)
+
+
+def _spatial_padding(pad: ir.Node) -> list[int] | None:
+    """The `pads` of a Conv that do what a Pad does; None if it does more than put zeros around the image."""
+    amounts, value, axes = (constant(v) for v in (*pad.inputs, None, None)[1:4])
+    plain = attribute(pad, "mode", "constant") == "constant" and axes is None and (value is None or not value.any())
+    if amounts is None or not plain:
+        return None
+    before, after = np.split(amounts, 2)
+    if before[:2].any() or after[:2].any() or (amounts < 0).any():
+        return None
+    return [*map(int, before[2:]), *map(int, after[2:])]
 
 
 def sink_dequantize(graph: ir.Graph) -> None:

@@ -11,7 +11,7 @@ from compress.numerics.rounding import annealed_exponent, logits_of, rectified_s
 from compress.numerics.weight import QuantizedWeight, code_range, with_given_codes
 
 LEARNING_RATE = 1e-2
-REGULARIZATION = 0.1  # of the error of rounding to nearest: enough to decide every weight by the last step
+REGULARIZATION = 3.0  # of the error of rounding to nearest: with less, many weights are undecided at the end
 
 
 def adaround(weight: Tensor, grid: QuantizedWeight, hessian: Tensor, iterations: int = 500) -> QuantizedWeight:

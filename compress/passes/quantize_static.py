@@ -71,6 +71,12 @@ class QuantizeStatic(Pass):
                     f"{self.name}: the weight of {name} has a float scale or a zero point for each group, and no int8 "
                     "kernel runs that: give its quantize.weights 'group_scales: integer', or put it under 'ignore'"
                 )
+            largest = int(weight.quantized.int8().int().abs().max())
+            if largest > context.target.int8_range + 1:  # −128 beside 127 is fine
+                raise ModelError(
+                    f"{self.name}: the weight of {name} reaches {largest}, and target {context.target.name} takes int8 "
+                    f"weights up to {context.target.int8_range}: put it under 'ignore', or choose another target"
+                )
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         from compress.models.layers import select

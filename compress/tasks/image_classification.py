@@ -50,6 +50,10 @@ class ImageClassification:
         images = open_images(self.calibration_dataset, num_classes=self.num_classes, labels=self.labels)
         return images.sample(self.calibration_num_samples, self.calibration_seed)
 
+    def __len__(self) -> int:
+        """The number of evaluation batches."""
+        return -(-len(self.evaluation_images) // self.batch_size)
+
     def evaluation(self) -> Iterator[Batch]:
         return self._batches(self.evaluation_images, self.batch_size)
 

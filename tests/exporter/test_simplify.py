@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from compress.exporter.simplify import clip_integers, drop_second_rounding, pool_means, raise_quantize, sink_dequantize
+from compress.exporter.simplify import (
+    clip_integers,
+    drop_second_rounding,
+    join_padding,
+    pool_means,
+    raise_quantize,
+    sink_dequantize,
+)
 from tests.exporter.networks import operators, run
 from tests.graphs import Builder
 
@@ -51,6 +58,26 @@ def test_a_mean_over_height_and_width_becomes_a_global_pool(keepdims: int, rest:
 def test_a_mean_over_other_axes_stays() -> None:
     g = Builder()
     assert rewritten(g, g.op("ReduceMean", "x", g.constant(np.array([1]))), pool_means) == ["ReduceMean"]
+
+
+def padded(pads: list[int], value: float = 0.0, mode: str = "constant") -> list[str]:
+    g = Builder()
+    more = [g.constant(np.float32(value))] if mode == "constant" else []
+    x = g.op("Pad", "x", g.constant(np.array(pads)), *more, mode=mode)
+    weight = g.constant(np.full((2, 4 + pads[1] + pads[5], 3, 3), 0.125, np.float32))
+    return rewritten(g, g.op("Conv", g.qdq(x), weight, pads=[1, 0, 0, 0]), join_padding)
+
+
+def test_a_convolution_pads_by_itself() -> None:
+    assert padded([0, 0, 1, 2, 0, 0, 3, 4]) == ["QuantizeLinear", "DequantizeLinear", "Conv"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"value": 1.0}, {"mode": "reflect"}, {"pads": [0, 1, 0, 0, 0, 0, 0, 0]}, {"pads": [0, 0, -1, 0, 0, 0, 0, 0]}],
+)
+def test_other_padding_stays(more: dict[str, Any]) -> None:
+    assert "Pad" in padded(**{"pads": [0, 0, 1, 1, 0, 0, 1, 1], **more})
 
 
 @pytest.mark.parametrize(

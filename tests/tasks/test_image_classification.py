@@ -56,6 +56,7 @@ def test_it_is_a_task(task: ImageClassification) -> None:
 def test_batches_hold_every_image_once_in_order_and_start_anew(task: ImageClassification) -> None:
     for _ in range(2):
         batches = list(task.evaluation())
+        assert len(batches) == len(task)
         assert [batch.inputs.shape for batch in batches] == [(4, 3, 8, 8), (3, 3, 8, 8)]
         assert [batch.labels.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6]]
         assert [shade_of(batch) for batch in batches] == [[0, 1, 2, 3], [4, 5, 6]]
