@@ -54,11 +54,14 @@ def join_padding(graph: ir.Graph) -> None:
             continue
         assert pad is not None
         assert quantize is not None
+        assert dequantize is not None
         if [users(each.outputs[0]) for each in (pad, quantize)] != [[quantize], [dequantize]]:
             continue
         own = attribute(node, "pads", [0] * len(added))
         node.attributes["pads"] = ir.AttrInt64s("pads", [a + b for a, b in zip(own, added, strict=True)])
         quantize.replace_input_with(0, pad.inputs[0])
+        for value in (quantize.outputs[0], dequantize.outputs[0]):
+            value.shape = None if pad.inputs[0] is None else pad.inputs[0].shape
         graph.remove(pad, safe=True)
 
 

@@ -17,8 +17,8 @@ WEIGHTED = CONVOLUTIONS | {"linear"}
 CLIPPING = frozenset({"relu", "hardtanh", "clamp", "clamp_"})
 # int8 kernels exist for these; their results are quantized where all their tensors are.
 JOINING = frozenset({"add", "cat", "avg_pool2d", "adaptive_avg_pool2d", "mean"})
-# These give the values they got: a grid passes through.
-MOVING = frozenset({"flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze"})
+# These give the values they got (and zeros, which every grid holds): a grid passes through.
+MOVING = frozenset({"flatten", "pad", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze"})
 MOVING |= {"contiguous", "dropout", "max_pool2d"}
 
 

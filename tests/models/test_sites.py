@@ -145,3 +145,16 @@ def test_the_sites_of_a_transformer() -> None:
     block = ["norm1:layer_norm:0", ":matmul:1", "norm2:layer_norm:0", ":gelu:0"]
     inner = [f"blocks.{number}{'' if key.startswith(':') else '.'}{key}" for number in (0, 1) for key in block]
     assert keys(transformer(), images(1)) == ["input", "embed:conv2d:0", *inner, ":mean:0"]
+
+
+def test_a_pad_before_a_convolution_has_no_grid_of_its_own() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, stride=2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(nn.functional.pad(x, (0, 1, 0, 1))).mean()
+
+    graph = record(Padded(), torch.zeros(1, 3, 8, 8))
+    assert quantized_calls(graph, {"conv"}) == ["input", "conv:conv2d:0"]
