@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import require
@@ -20,7 +20,7 @@ from compress.pipeline import Loaded, load
 from compress.recipe import Recipe
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from compress.numerics.weight import QuantizedWeight
 
@@ -122,8 +122,6 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
 
 def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeight]:
     """How each weight would be stored at the end, by layer: of the right shapes, its codes all zero."""
-    import torch
-
     from compress.models.layers import select
     from compress.numerics.grid import nearest
 
@@ -132,9 +130,26 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
         if isinstance(step, QuantizeWeights | QuantizeStatic):
             for name, layer in select(model, step.targets, step.ignore).items():
                 if name not in formats:  # the codes of the first pass stay
-                    blank = torch.zeros_like(layer.weight.detach())
-                    formats[name] = step.grid(blank, None) if isinstance(step, QuantizeWeights) else nearest(blank, 8)
+                    weight: Tensor = layer.weight  # type: ignore[assignment]
+                    two_rows = weight.detach().new_zeros((2, *weight.shape[1:]))
+                    grid = step.grid(two_rows, None) if isinstance(step, QuantizeWeights) else nearest(two_rows, 8)
+                    formats[name] = _with_rows(grid, weight.shape[0])
     return formats
+
+
+def _with_rows(grid: QuantizedWeight, rows: int) -> QuantizedWeight:
+    """The format of two rows, for `rows` of them: to find the scales of millions of zeros would take minutes."""
+
+    def repeated(part: Tensor | None) -> Tensor | None:
+        if part is None or part.shape[0] == 1:  # one for the whole tensor
+            return part
+        return part[:1].expand(rows, *part.shape[1:])
+
+    codes, scales = grid.codes[:1].expand(rows, *grid.codes.shape[1:]), repeated(grid.scales)
+    assert scales is not None  # every weight has some
+    return replace(
+        grid, codes=codes, scales=scales, zero_points=repeated(grid.zero_points), multipliers=repeated(grid.multipliers)
+    )
 
 
 def forwards(step: Pass, num_samples: int) -> float:
