@@ -8,7 +8,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 PIP_TORCH_FLAGS ?=
-DEMO_RECIPES ?= $(wildcard recipes/efficientnet-lite0-*.yaml)
+DEMO_RECIPES ?= recipes/efficientnet-lite0-w8a8.yaml recipes/efficientnet-lite0-w4.yaml
 PYTEST_ARGS ?=
 WORKERS ?= 2
 

@@ -28,8 +28,10 @@ FLOAT_BITS = 32
 # Of the file beside the weights, by the calls of a forward: measured on the exported EfficientNet-Lite0 and ResNet-18.
 _NODE_BYTES = 150
 _QUANTIZED_NODE_BYTES = 450  # with QuantizeLinear and DequantizeLinear before and after
+_DECODER_BYTES = 1_300  # of the nodes that decode a weight of less than 8 bits
 _LIBRARY_BYTES = 700_000_000  # torch, timm and the exporter, resident
-_FIXED_SECONDS = 15.0  # importing, exporting, starting the measuring processes
+_FIXED_SECONDS = 20.0  # importing, starting the measuring processes
+_EXPORT_SECONDS = 0.2  # a call, for the float model's export and that of the result
 # Forwards that a step of training costs: one forward, and two for the gradients.
 _TRAINING = 3
 
@@ -105,6 +107,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     rest = _other_bytes(loaded.model)
     quantized = any(isinstance(step, QuantizeStatic) for step in recipe.passes)
     nodes = num_calls * (_QUANTIZED_NODE_BYTES if quantized else _NODE_BYTES)
+    nodes += _DECODER_BYTES * sum(weight.num_bits < 8 for weight in formats.values())
     num_samples = len(loaded.task.calibration_images) if recipe.passes else 0
     samples = sum(forwards(step, num_samples) for step in recipe.passes) + 3 * len(loaded.task.evaluation_images)
     return Plan(
@@ -116,7 +119,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
         peak_memory_bytes=_LIBRARY_BYTES
         + 4 * (weights + rest)
         + largest * (4 * recipe.calibration.batch_size + num_samples),
-        seconds=_FIXED_SECONDS + samples * forward_seconds,
+        seconds=_FIXED_SECONDS + _EXPORT_SECONDS * num_calls + samples * forward_seconds,
     )
 
 
@@ -130,7 +133,7 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
         if isinstance(step, QuantizeWeights | QuantizeStatic):
             for name, layer in select(model, step.targets, step.ignore).items():
                 if name not in formats:  # the codes of the first pass stay
-                    weight: Tensor = layer.weight  # type: ignore[assignment]
+                    weight = layer.weight
                     two_rows = weight.detach().new_zeros((2, *weight.shape[1:]))
                     grid = step.grid(two_rows, None) if isinstance(step, QuantizeWeights) else nearest(two_rows, 8)
                     formats[name] = _with_rows(grid, weight.shape[0])
