@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from compress.numerics.weight import QuantizedWeight
 
 FLOAT_BITS = 32
-# Of the file beside the weights, by the calls of a forward: measured on the exported EfficientNet-Lite0 and ResNet-18.
+# Of the file beside the weights, by the calls of a forward: measured on EfficientNet-Lite0.
 _NODE_BYTES = 150
 _QUANTIZED_NODE_BYTES = 450  # with QuantizeLinear and DequantizeLinear before and after
 _DECODER_BYTES = 1_300  # of the nodes that decode a weight of less than 8 bits
