@@ -64,19 +64,25 @@ def workplace(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def finished_run(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A working directory in which `compress run tiny.yaml` was done, with what it printed in `stdout` and `stderr`.
 
-    Made once: not to be changed.
+    Made once, for all processes that run tests beside each other: not to be changed.
     """
+    from filelock import FileLock
     from typer.testing import CliRunner
 
     from compress.cli import app
 
-    directory = _prepared(tmp_path_factory.mktemp("finished"), images)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(directory)
-        result = CliRunner().invoke(app, ["run", "tiny.yaml"], catch_exceptions=False)
-    assert result.exit_code == 0, result.stderr
-    (directory / "stdout").write_text(result.stdout)
-    (directory / "stderr").write_text(result.stderr)
+    beside_others = "PYTEST_XDIST_WORKER" in os.environ
+    shared = tmp_path_factory.getbasetemp().parent if beside_others else tmp_path_factory.getbasetemp()
+    directory = shared / "finished"
+    with FileLock(shared / "finished.lock"):
+        if not (directory / "stdout").exists():
+            directory.mkdir()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(_prepared(directory, images))
+                result = CliRunner().invoke(app, ["run", "tiny.yaml"], catch_exceptions=False)
+            assert result.exit_code == 0, result.stderr
+            (directory / "stderr").write_text(result.stderr)
+            (directory / "stdout").write_text(result.stdout)
     return directory
 
 

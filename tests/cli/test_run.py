@@ -14,8 +14,7 @@ from typer.testing import CliRunner, Result
 from compress import pipeline
 from compress.cli import app
 
-# One worker, so that the finished run is made once.
-pytestmark = [pytest.mark.usefixtures("workplace"), pytest.mark.xdist_group("runs")]
+pytestmark = pytest.mark.usefixtures("workplace")
 ROW_KEYS = {"name", "model", "artefact", "command", "scores", "model_bytes", "misses", "latency_ratio"}
 
 

@@ -15,8 +15,6 @@ from typer.testing import CliRunner
 
 from compress.cli import app
 
-pytestmark = pytest.mark.xdist_group("runs")  # one worker, so that the finished run is made once
-
 # `compress run tiny.yaml`, in a process that kills itself when a function is called for the n-th time, or right after.
 CHILD = """
 import importlib, os, signal, sys
