@@ -31,8 +31,10 @@ def load_model(source: ModelSource, *, allow_code: bool = False) -> LoadedModel:
     does not map float32 [N, 3, H, W] to logits [N, classes]; MissingExtra without torch.
     """
     require("torch", "loading a model", "torch")
+    from compress.models.attention import split_attention
+
     loaded = loader(source.kind)(source, allow_code)
-    model = loaded.model.float().eval()
+    model = split_attention(loaded.model).float().eval()
     check_finite(model, source.source)
     classes = count_classes(model, loaded.preprocessor.crop, source.source)
     labels = class_labels(source, classes, loaded.labels)
@@ -47,15 +49,16 @@ def layer_names(source: ModelSource, *, allow_code: bool = False) -> dict[str, L
     require("torch", "checking selectors", "torch")
     import torch
 
+    from compress.models.attention import split_attention
     from compress.models.layers import weighted_layers
 
     # A path: is its architecture; the others are themselves with weights that are never made.
     name = source.architecture if source.kind == "path" and source.architecture else source.source
     blank = ModelSource(name, weights="random", num_classes=source.num_classes)
     if blank.kind == "factory":  # the user's code decides how it makes its weights
-        return weighted_layers(loader(blank.kind)(blank, allow_code).model)
+        return weighted_layers(split_attention(loader(blank.kind)(blank, allow_code).model))
     with torch.device("meta"):
-        return weighted_layers(loader(blank.kind)(blank, allow_code).model)
+        return weighted_layers(split_attention(loader(blank.kind)(blank, allow_code).model))
 
 
 def check_finite(model: nn.Module, where: str) -> None:
