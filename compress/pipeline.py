@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from compress.applying import apply_resumably, deterministic
 from compress.budget import misses
 from compress.errors import ArtefactError, require
-from compress.exporter import Card, export
 from compress.exporter.card import write_card
 from compress.fingerprint import fingerprint, versions
+from compress.jobs import Job, kind_of
 from compress.passes.base import Context
 from compress.place import RUNS, Place, as_json, model_slug, place_of
 from compress.progress import Reporter
@@ -30,18 +30,10 @@ from compress.recipe import Recipe, dump
 from compress.report.row import Row, row_of, write_row
 from compress.results import RECORD, ROW
 from compress.runtime.artefact import Artefact, open_artefact, with_scores
-from compress.runtime.measure import measure
-from compress.runtime.measurement import Runs
 from compress.stages import Stage, locked, replace_directory, write_text
-from compress.wiring import preprocessor_of, task_of
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from compress.models.loaded import LoadedModel
-    from compress.tasks.image_classification import ImageClassification
-
-_PARITY_INPUTS = 8  # real inputs on which the artefact and the torch model are compared after export
+    from torch import nn
 
 
 def run(
@@ -93,44 +85,22 @@ def run_at(place: Place, *, force: bool, allow_code: bool, reporter: Reporter) -
 
 @dataclass(frozen=True)
 class Loaded:
-    """The model with the task that scores it.
+    """A job, and what its result depends on.
 
-    weights_sha256  over the names, types and values of all its parameters and buffers.
+    weights_sha256  over the names, types and values of all the model's parameters and buffers.
     data_sha256     of the evaluation and, where there are passes, of the calibration data.
     """
 
-    source: LoadedModel
-    task: ImageClassification
+    job: Job
     weights_sha256: str
     data_sha256: dict[str, str]
-
-    @property
-    def model(self) -> nn.Module:
-        return self.source.model
-
-    @property
-    def card(self) -> Card:
-        return Card(self.source.description, self.source.random_weights, self.source.licence)
-
-    def batches(self) -> Iterator[tuple[Tensor, ...]]:
-        """The calibration inputs as the model takes them."""
-        import torch
-
-        for batch in self.task.calibration():
-            yield (torch.from_numpy(batch.inputs),)
 
 
 def load(recipe: Recipe, allow_code: bool) -> Loaded:
     """The model and the task of a recipe.  Raises ModelError, DataError."""
-    from compress.models.load import load_model
-
-    source = load_model(recipe.model, allow_code=allow_code)
-    source = replace(source, preprocessor=preprocessor_of(recipe, source))
-    task = task_of(recipe, source.preprocessor, source.labels)
-    data = {"evaluation": task.evaluation_images.fingerprint()}
-    if recipe.passes:
-        data["calibration"] = task.calibration_images.fingerprint()
-    return Loaded(source, task, weights_sha256(source.model), data)
+    kind = kind_of(recipe)
+    job = kind.load(recipe, allow_code)
+    return Loaded(job, weights_sha256(job.model), kind.fingerprints(recipe))
 
 
 def float_baseline(place: Place, loaded: Loaded, reporter: Reporter) -> Row:
@@ -154,7 +124,7 @@ def float_baseline(place: Place, loaded: Loaded, reporter: Reporter) -> Row:
         if kept is not None:
             return kept
         with deterministic():
-            last = Applied(loaded.model, fingerprint(name, loaded.weights_sha256))
+            last = Applied(loaded.job.model, fingerprint(name, loaded.weights_sha256))
             staged = export_model(place, lonely, last)
         return finish(place, staged, lonely, None, reporter)
 
@@ -178,7 +148,7 @@ def compress_model(place: Place, loaded: Loaded, reporter: Reporter, first: int,
 
     recipe, device = place.recipe, place.recipe.device()
     decided = place.decided_by
-    inputs = (asdict(device), recipe.seed, asdict(loaded.source.preprocessor), dump(recipe)["calibration"])
+    inputs = (asdict(device), recipe.seed, loaded.job.decided_by(), dump(recipe)["calibration"])
     # Sums over threads depend on their number in the last bit.
     machine = (decided["code"], decided["versions"], torch.get_num_threads())
     last = fingerprint(loaded.weights_sha256, loaded.data_sha256.get("calibration"), inputs, machine)
@@ -186,8 +156,8 @@ def compress_model(place: Place, loaded: Loaded, reporter: Reporter, first: int,
     for step, plain in zip(recipe.passes, dump(recipe)["passes"], strict=True):
         last = fingerprint(last, plain)
         stages.append(Stage(step.name, last))
-    context = Context(loaded.batches, device, recipe.seed, reporter)
-    model = apply_resumably(loaded.model, recipe.passes, context, stages, place.stages, reporter, first, count)
+    context = Context(loaded.job.batches, device, recipe.seed, reporter)
+    model = apply_resumably(loaded.job.model, recipe.passes, context, stages, place.stages, reporter, first, count)
     return Applied(model, last)
 
 
@@ -207,20 +177,8 @@ def export_model(place: Place, loaded: Loaded, applied: Applied) -> Artefact:
     stage = Stage("export", fingerprint(applied.fingerprint, as_json(lock), place.decided_by["code"]))
     done = store.finished(stage)
     if done is None:
-        inputs = next(loaded.task.evaluation()).inputs[:_PARITY_INPUTS]
         with store.writing(stage) as directory:
-            export(
-                applied.model,
-                inputs[:1],
-                directory / "artefact",
-                target=recipe.device(),
-                preprocessor=loaded.source.preprocessor,
-                labels=loaded.source.labels,
-                config=loaded.source.config,
-                lock=lock,
-                card=loaded.card,
-                verify_inputs=[inputs],
-            )
+            loaded.job.export(applied.model, directory / "artefact", lock)
         done = store.finished(stage)
         assert done is not None  # it was just written
     return open_artefact(done / "artefact")
@@ -228,20 +186,13 @@ def export_model(place: Place, loaded: Loaded, applied: Applied) -> Artefact:
 
 def finish(place: Place, staged: Artefact, loaded: Loaded, baseline: Row | None, reporter: Reporter) -> Row:
     """Measure the artefact, write its scores into it, move it to its place, and return its row, kept beside it."""
-    recipe, evaluate = place.recipe, place.recipe.evaluate
+    recipe = place.recipe
     reference = None if baseline is None else open_artefact(baseline.artefact)
-    measured = measure(
-        staged,
-        loaded.task,
-        float_artefact=reference,
-        threads=evaluate.threads,
-        runs=Runs(pairs=evaluate.latency_runs, batch_size=evaluate.throughput_batch_size),
-        progress=reporter,
-    )
+    measured = loaded.job.measure(staged, reference, reporter)
 
     def tell_scores(directory: Path) -> None:
         copy = Artefact(directory, staged.manifest)
-        write_card(directory, loaded.card, copy.manifest, measured.scores)
+        write_card(directory, loaded.job.card, copy.manifest, measured.scores)
         with_scores(copy, measured.scores, None if reference is None else reference.model_sha256)
 
     replace_directory(staged.directory, place.artefact, tell_scores)
@@ -255,6 +206,7 @@ def finish(place: Place, staged: Artefact, loaded: Loaded, baseline: Row | None,
         ),
         artefact,
         name=recipe.name,
+        task=recipe.task.name,
         command=place.command,
         is_float=baseline is None,
         misses=() if baseline is None else tuple(misses(recipe.budget, measured, baseline.scores)),

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compress.data.images import open_images
 from compress.errors import ArtefactError, ModelError
 from compress.fingerprint import code_version, file_sha256, versions
+from compress.jobs import kind_of
 from compress.recipe import Recipe, dump
 from compress.report.row import Row, read_row
 from compress.results import RECORD, ROW
@@ -80,16 +80,12 @@ def decided_by(recipe: Recipe) -> dict[str, Any]:
 
     Raises DataError for data, and ModelError for model files, that cannot be read.
     """
-    datasets = {"evaluation": open_images(recipe.task.dataset)}
-    if recipe.passes:
-        calibration = open_images(recipe.calibration.dataset)
-        datasets["calibration"] = calibration.sample(recipe.calibration.num_samples, recipe.calibration.seed)
     return {
         "recipe": dump(recipe),
         "code": code_version(),
         "versions": versions(),
         "files": {key: _file_sha256(file) for key, file in recipe.model.files().items()},
-        "data": {name: images.fingerprint() for name, images in datasets.items()},
+        "data": kind_of(recipe).fingerprints(recipe),
     }
 
 

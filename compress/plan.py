@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import require
+from compress.jobs import Job, kind_of
 from compress.passes import Pass
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
-from compress.pipeline import Loaded, load
 from compress.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     from compress.exporter.codecs import stored_bytes
     from compress.models.layers import weighted_layers
 
-    loaded = load(recipe, allow_code)
-    formats = weight_formats(recipe, loaded.model)
+    job = kind_of(recipe).load(recipe, allow_code)
+    formats = weight_formats(recipe, job.model)
     layers = [
         LayerPlan(
             name,
@@ -100,16 +100,16 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
             formats[name].num_bits if name in formats else FLOAT_BITS,
             stored_bytes(formats[name]) if name in formats else 4 * layer.weight.numel(),
         )
-        for name, layer in weighted_layers(loaded.model).items()
+        for name, layer in weighted_layers(job.model).items()
     ]
     weights = sum(4 * _count(layer.shape) for layer in layers)
-    num_calls, largest, forward_seconds = _forward(loaded)
-    rest = _other_bytes(loaded.model)
+    num_calls, largest, forward_seconds = _forward(job)
+    rest = _other_bytes(job.model)
     quantized = any(isinstance(step, QuantizeStatic) for step in recipe.passes)
     nodes = num_calls * (_QUANTIZED_NODE_BYTES if quantized else _NODE_BYTES)
     nodes += _DECODER_BYTES * sum(weight.num_bits < 8 for weight in formats.values())
-    num_samples = len(loaded.task.calibration_images) if recipe.passes else 0
-    samples = sum(forwards(step, num_samples) for step in recipe.passes) + 3 * len(loaded.task.evaluation_images)
+    num_samples = job.num_calibration if recipe.passes else 0
+    samples = sum(forwards(step, num_samples) for step in recipe.passes) + 3 * job.num_evaluation
     return Plan(
         recipe.name,
         tuple(step.name for step in recipe.passes),
@@ -165,18 +165,18 @@ def forwards(step: Pass, num_samples: int) -> float:
     return known[type(step)](step) if type(step) in known else num_samples
 
 
-def _forward(loaded: Loaded) -> tuple[int, int, float]:
+def _forward(job: Job) -> tuple[int, int, float]:
     """Of one forward: its calls, the bytes of its largest result, and the seconds, all for one sample."""
     import torch
 
     from compress.models.calls import record
 
-    inputs = torch.from_numpy(next(loaded.task.evaluation()).inputs)
-    graph = record(loaded.model, inputs[:1])
+    inputs = job.example()
+    graph = record(job.model, *(tensor[:1] for tensor in inputs))
     with torch.inference_mode():
         started = time.perf_counter()
-        loaded.model(inputs)
-        seconds = (time.perf_counter() - started) / len(inputs)
+        job.model(*inputs)
+        seconds = (time.perf_counter() - started) / len(inputs[0])
     return len(graph.calls), max(4 * _count(call.shape) for call in graph), seconds
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.data.images import open_images
 from compress.errors import CompressError, MissingExtra, RecipeError, require
+from compress.jobs import kind_of
 from compress.recipe import Recipe, parse
 from compress.recipe.sources import gather
 from compress.recipe.tree import Node, Problems
@@ -80,11 +80,10 @@ def selector_problems(job: Job, allow_code: bool) -> Iterator[str]:
     that cannot be built."""
     require("torch", "checking selectors", "torch")
     from compress.models.layers import unmatched
-    from compress.models.load import layer_names
 
     root = gather(job.path, job.overrides, Problems())
     try:
-        layers = layer_names(job.recipe.model, allow_code=allow_code)
+        layers = kind_of(job.recipe).layer_names(job.recipe, allow_code)
     except MissingExtra:  # of the model's library: no fault of the recipe
         raise
     except CompressError as error:
@@ -109,8 +108,7 @@ def data_problems(job: Job, allow_code: bool) -> Iterator[str]:
         datasets.append(("calibration", recipe.calibration.dataset))
     for section, dataset in datasets:
         try:
-            # The first image too: a set that lists what it does not hold is found out here.
-            next(iter(open_images(dataset)))
+            kind_of(recipe).check_dataset(recipe, section)
         except MissingExtra:
             raise
         except CompressError as error:

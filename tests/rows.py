@@ -14,6 +14,7 @@ def row(name: str, **changes: Any) -> Row:
     """A row of 5 MB beside a float model of 20 MB."""
     values = {
         "name": name,
+        "task": "image_classification",
         "model": "EfficientNet-Lite0",
         "artefact": f"runs/{name}/artefact",
         "command": f"compress run recipes/{name}.yaml",
@@ -34,7 +35,7 @@ def row(name: str, **changes: Any) -> Row:
         "peak_rss_bytes": 101_500_000,
         "latency_ms_p50": 9.875,
         "latency_ms_p95": 11.5,
-        "images_per_second": 120.5,
+        "items_per_second": 120.5,
         "latency_ratio": Ratio(0.44, 0.42, 0.46, 0.43, 0.45, 60),
         "energy_joules": None,
         "energy_note": "this machine exposes no energy counter",

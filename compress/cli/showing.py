@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from compress.jobs import kind_of, recipe_of
 from compress.progress import reporter_for
 from compress.report.row import Row
 from compress.report.table import bench_table, render, show
 from compress.results import float_artefact_of, rows_below
 from compress.runtime.artefact import open_artefact
 from compress.runtime.measure import bench
-from compress.runtime.verify import Verification, verify
-from compress.wiring import recipe_of, task_of_artefact
+from compress.runtime.verify import Verification
 
 Format = Literal["markdown", "csv", "json"]
 
@@ -42,13 +42,8 @@ def verification(
     artefact = open_artefact(directory)
     recipe = recipe_of(artefact)
     reference = float_directory or float_artefact_of(directory)
-    return verify(
-        artefact.directory,
-        task_of_artefact(artefact, dataset),
-        float_artefact=reference,
-        threads=threads or recipe.evaluate.threads,
-        progress=reporter_for(quiet),
-    )
+    threads = threads or recipe.evaluate.threads
+    return kind_of(recipe).verify(artefact, recipe, dataset, reference, threads, reporter_for(quiet))
 
 
 def benchmark(artefacts: Sequence[Path], threads: int, format: Format, quiet: bool) -> str:

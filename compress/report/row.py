@@ -12,11 +12,11 @@ from typing import Any
 from compress.errors import ArtefactError
 from compress.runtime.artefact import Artefact
 from compress.runtime.machine import Machine
-from compress.runtime.measurement import Measurement
+from compress.runtime.measurement import Measurement, Prefill
 from compress.runtime.statistics import Ratio
 from compress.tasks.base import Figure
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class Row(Measurement):
     """A line of the table.
 
     name            the recipe's.
+    task            by name.
     model           the model in words; rows of one model stand together.
     artefact        path of the directory, as the user would write it.
     command         that makes the row again.
@@ -34,6 +35,7 @@ class Row(Measurement):
     """
 
     name: str
+    task: str
     model: str
     artefact: str
     command: str
@@ -63,6 +65,7 @@ def row_of(
     artefact: Artefact,
     *,
     name: str,
+    task: str,
     command: str,
     is_float: bool = False,
     misses: tuple[str, ...] = (),
@@ -71,6 +74,7 @@ def row_of(
     return Row(
         **vars(measurement),
         name=name,
+        task=task,
         model=artefact.description,
         artefact=str(artefact.directory),
         command=command,
@@ -90,12 +94,13 @@ def row_from_plain(plain: Mapping[str, Any], where: str = "row") -> Row:
     if set(values) != known:
         wrong = ", ".join(sorted(set(values) ^ known))
         raise ArtefactError(f"{where}: not a row: missing or unknown: {wrong}: measure again")
-    ratio, machine = values["latency_ratio"], values["machine"]
+    ratio, machine, prefill = values["latency_ratio"], values["machine"], values["prefill"]
     try:
         return Row(
             **{
                 **values,
-                "latency_ratio": None if ratio is None else Ratio(**ratio),
+                "latency_ratio": _ratio(ratio),
+                "prefill": None if prefill is None else Prefill(**{**prefill, "ratio": _ratio(prefill["ratio"])}),
                 "scores": {name: Figure(**figure) for name, figure in values["scores"].items()},
                 "machine": Machine(**{**machine, "features": tuple(machine["features"])}),
                 "misses": tuple(values["misses"]),
@@ -103,6 +108,10 @@ def row_from_plain(plain: Mapping[str, Any], where: str = "row") -> Row:
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise ArtefactError(f"{where}: not a row: {error}: measure again") from error
+
+
+def _ratio(plain: Mapping[str, Any] | None) -> Ratio | None:
+    return None if plain is None else Ratio(**plain)
 
 
 def write_row(row: Row, path: str | Path) -> None:

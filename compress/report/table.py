@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Format = Literal["markdown", "csv", "json"]
 RANDOM_TITLE = "Random weights: size, speed and parity only"
 NONE = "–"
-_HIDDEN_SCORES = ("top5", "kl_nats")  # in CSV and JSON alone: the table has a line's width
-_PARITY_SCORES = ("agreement",)  # what random weights can tell: that the artefact computes as the float model does
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,25 @@ class Column:
     header: str
     cell: Callable[[Row], str]
     is_text: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the table of a task shows.
+
+    item           what is counted: an image, a token.
+    scores         that stand in it; the others are in CSV and JSON alone: a table has a line's width.
+    parity_scores  what random weights can tell: that the artefact computes as the float model does.
+    speeds         its columns of speed.
+    """
+
+    item: str
+    scores: tuple[str, ...]
+    parity_scores: tuple[str, ...]
+    speeds: tuple[Column, ...]
+
+    def shows(self, score: str) -> bool:
+        return score in self.scores
 
 
 @dataclass(frozen=True)
@@ -116,7 +133,7 @@ def bench_table(rows: Sequence[Bench], format: Format = "markdown") -> str:
             f"{row.latency_ms_p50:.2f}",
             f"{row.latency_ms_p95:.2f}",
             "1" if row.latency_ratio is None else ratio(row.latency_ratio),
-            f"{row.images_per_second:.1f}",
+            f"{row.items_per_second:.1f}",
             _energy(row),
         )
         for row in rows
@@ -125,27 +142,28 @@ def bench_table(rows: Sequence[Bench], format: Format = "markdown") -> str:
 
 
 def _tables(rows: Sequence[Row]) -> list[Table]:
-    real = [row for row in rows if not row.random_weights]
-    random = [row for row in rows if row.random_weights]
+    """A table for each task, and for each task's random weights."""
     tables = []
-    if real or not random:
-        names = dict.fromkeys(name for row in real for name in row.scores if name not in _HIDDEN_SCORES)
-        tables.append(_table("", real, sorted(names, key=_score_order)))
-    if random:
-        tables.append(_table(RANDOM_TITLE, random, _PARITY_SCORES))
-    return tables
+    for task, layout in _LAYOUTS.items():
+        real = [row for row in rows if row.task == task and not row.random_weights]
+        random = [row for row in rows if row.task == task and row.random_weights]
+        if real:
+            names = dict.fromkeys(name for row in real for name in row.scores if layout.shows(name))
+            tables.append(_table("", real, layout, sorted(names, key=_score_order)))
+        if random:
+            tables.append(_table(RANDOM_TITLE, random, layout, layout.parity_scores))
+    return tables or [_table("", (), _IMAGES, ())]
 
 
-def _table(title: str, rows: Sequence[Row], scores: Sequence[str]) -> Table:
+def _table(title: str, rows: Sequence[Row], layout: Layout, scores: Sequence[str]) -> Table:
     columns = (
         Column("name", _name, is_text=True),
         Column("size, MB", lambda row: megabytes(row.model_bytes)),
         Column("size / float", lambda row: NONE if row.size_ratio is None else f"{row.size_ratio:.2f} ×"),
         *(Column(_score_header(name), _score_cell(name)) for name in scores),
-        Column("latency / float", _latency_ratio),
-        Column("p50, ms", lambda row: f"{row.latency_ms_p50:.2f}"),
+        *layout.speeds,
         Column("peak RSS, MB", lambda row: f"{row.peak_rss_bytes / 1e6:.0f}"),
-        Column("mJ/image", _energy),
+        Column(f"mJ/{layout.item}", _energy),
     )
     cells = tuple(tuple(column.cell(row) for column in columns) for row in rows)
     commands = [f"{row.name}: `{row.command}`" for row in rows]
@@ -160,7 +178,7 @@ def _name(row: Row) -> str:
 
 def _score_order(name: str) -> tuple[int, str]:
     """Scores of the model itself, then differences, then what compares outputs; each by name."""
-    return (2 if name in _PARITY_SCORES else 1 if name.endswith("_difference") else 0, name)
+    return (2 if name in _COMPARING else 1 if name.endswith("_difference") else 0, name)
 
 
 def _score_header(name: str) -> str:
@@ -185,6 +203,16 @@ def _score_style(name: str) -> Callable[[Figure], str]:
     return number if name.endswith(("_nats", "_per_token", "_db")) else percent
 
 
+def _prefill_speed(row: Row) -> str:
+    return NONE if row.prefill is None else f"{row.prefill.tokens_per_second:.0f}"
+
+
+def _prefill_ratio(row: Row) -> str:
+    if row.prefill is None or row.prefill.ratio is None:
+        return "1" if row.is_float else NONE
+    return ratio(row.prefill.ratio)
+
+
 def _latency_ratio(row: Row) -> str:
     if row.latency_ratio is None:
         return "1" if row.is_float else NONE
@@ -193,6 +221,30 @@ def _latency_ratio(row: Row) -> str:
 
 def _energy(row: Row | Bench) -> str:
     return "no counter" if row.energy_joules is None else f"{1e3 * row.energy_joules:.1f}"
+
+
+_IMAGES = Layout(
+    item="image",
+    scores=("top1", "top1_difference", "agreement"),
+    parity_scores=("agreement",),
+    speeds=(
+        Column("latency / float", _latency_ratio),
+        Column("p50, ms", lambda row: f"{row.latency_ms_p50:.2f}"),
+    ),
+)
+_TRANSLATION = Layout(
+    item="token",
+    scores=("nll_per_token", "nll_per_token_lost", "chrf", "chrf_lost", "identical"),
+    parity_scores=("nll_per_token_lost", "identical"),
+    speeds=(
+        Column("decoding time / float", _latency_ratio),
+        Column("decoded tokens/s", lambda row: f"{row.items_per_second:.1f}"),
+        Column("prefill time / float", _prefill_ratio),
+        Column("prefill tokens/s", _prefill_speed),
+    ),
+)
+_LAYOUTS = {"image_classification": _IMAGES, "translation": _TRANSLATION}
+_COMPARING = ("agreement", "identical")  # of outputs with the float model's: they stand last
 
 
 def _interval(figure: Figure, text: Callable[[float], str]) -> str:

@@ -128,7 +128,7 @@ def _interleaved(
         Latency(
             latency_ms_p50=percentile(single, 50),
             latency_ms_p95=percentile(single, 95),
-            images_per_second=runs.batch_size / percentile(batch, 50) * 1e3,
+            items_per_second=runs.batch_size / percentile(batch, 50) * 1e3,
             latency_ratio=None if number == 0 else ratio_of(single, result["single"][0]),
             energy_joules=joules[number],
             energy_note=energy.unreadable() or "",

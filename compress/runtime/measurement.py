@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compress.runtime.machine import Machine
 from compress.runtime.statistics import Ratio
@@ -30,19 +30,33 @@ class Runs:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """One model's times in an interleaved measurement, in milliseconds of a run of one input.
+    """One model's times in an interleaved measurement, in milliseconds of one item: an image, or a decoded token.
 
-    images_per_second  at the batch size of `Runs`, by the median run.
-    latency_ratio      this model's time as a share of the reference's; None for the reference itself.
-    energy_joules      of one input, all of the processor included, or None and `energy_note` says why.
+    items_per_second  by the median run: of images at the batch size of `Runs`, of tokens one after another.
+    latency_ratio     this model's time as a share of the reference's; None for the reference itself.
+    energy_joules     of one item, all of the processor included, or None and `energy_note` says why.
     """
 
     latency_ms_p50: float
     latency_ms_p95: float
-    images_per_second: float
+    items_per_second: float
     latency_ratio: Ratio | None
     energy_joules: float | None
     energy_note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefill:
+    """How fast a translator reads, before it writes.
+
+    tokens_per_second  of the prompt, by the median run.
+    ratio              its time as a share of the float model's; None for that itself.
+    first_token_ms     from the text to the first token of the translation.
+    """
+
+    tokens_per_second: float
+    ratio: Ratio | None
+    first_token_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +68,14 @@ class Measurement(Latency):
     gzip_bytes            of a download: every file deflated.
     float_model_bytes     of the float model that it is compared with, or None.
     parameters            weights and other learned constants, as decoded.
-    macs                  multiply-accumulates for one input sample.
+    macs                  multiply-accumulates for one input sample; None for translators, where it grows with the text.
     operators             nodes of the shipped graph by type.
     effective_bits        bits that a parameter takes in the file, with its scales; None where there are none.
     load_ms               from the file to a session that can run; median over fresh processes.
     rss_after_load_bytes  resident memory then.
     peak_rss_bytes        its highest, loading and one run included, the Python interpreter too.
+    parts                 bytes by part of the model (body, embedding, tokenizer, …), where it is known.
+    prefill               of translators; None for others.
     scores                of the artefact in its runtime, on the task's whole evaluation set.
     """
 
@@ -69,7 +85,7 @@ class Measurement(Latency):
     files: dict[str, int]
     float_model_bytes: int | None
     parameters: int
-    macs: int
+    macs: int | None
     operators: dict[str, int]
     effective_bits: float | None
     load_ms: float
@@ -77,3 +93,5 @@ class Measurement(Latency):
     peak_rss_bytes: int
     scores: Scores
     machine: Machine
+    parts: dict[str, int] = field(default_factory=dict)
+    prefill: Prefill | None = None

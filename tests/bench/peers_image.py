@@ -25,7 +25,7 @@ import numpy as np
 from compress.runtime.artefact import open_artefact
 from compress.runtime.session import open_session
 from compress.tasks.image_classification import ImageClassification
-from compress.wiring import task_of_artefact
+from compress.jobs.images import task_of_artefact
 
 PAIRS = 60
 WARM_UPS = 10

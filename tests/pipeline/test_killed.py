@@ -42,11 +42,11 @@ main()
 """
 # In the order in which a run comes to them.  The float model's export and measurement come before those of the result.
 POINTS = (
-    "compress.pipeline:measure:1:before",
+    "compress.jobs.images:measure:1:before",
     "compress.pipeline:write_row:1:after",
     "compress.applying:apply_one:2:before",
     "compress.models.snapshot:save_snapshot:1:after",
-    "compress.pipeline:export:1:after",
+    "compress.jobs.images:export:1:after",
     "compress.pipeline:with_scores:1:after",
     "compress.pipeline:replace_directory:1:after",
     "compress.pipeline:write_row:1:after",
@@ -65,7 +65,7 @@ def complete_after(points: tuple[str, ...], whole: Path) -> None:
         assert not Path("runs/tiny/run.json").exists()
     done = CliRunner().invoke(app, ["run", "tiny.yaml"], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
-    last = "quantize.static" if "compress.pipeline:export:1:after" in points else "fold.batchnorm"
+    last = "quantize.static" if "compress.jobs.images:export:1:after" in points else "fold.batchnorm"
     assert f"going on after {last}, the last stage that was finished" in done.stderr
     assert hashes(Path("runs/tiny/artefact")) == hashes(whole / "tiny" / "artefact")
     [baseline] = Path("runs").glob("*-float-*")

@@ -20,7 +20,7 @@ from compress.tasks.base import Figure
 ROW = Row(
     latency_ms_p50=5.0,
     latency_ms_p95=6.0,
-    images_per_second=200.0,
+    items_per_second=200.0,
     latency_ratio=Ratio(0.46, 0.45, 0.47, 0.455, 0.465, 50),
     energy_joules=None,
     energy_note="no counter",
@@ -39,6 +39,7 @@ ROW = Row(
     scores={"top1": Figure(0.888, 0.86, 0.91, 500), "agreement": Figure(0.98, 0.96, 0.99, 500)},
     machine=Machine("a processor", 2, 2, (), "1.31.1"),
     name="net-w8a8",
+    task="image_classification",
     model="a network",
     artefact="runs/net-w8a8/artefact",
     command="compress run net-w8a8",

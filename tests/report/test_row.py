@@ -48,9 +48,9 @@ def test_a_row_is_written_all_at_once_and_read_back(tmp_path: Path) -> None:
     [
         ("{", "damaged: not JSON: "),
         ("[]", "not a row: list: measure again"),
-        ("{}", "a row of format None, not 1: measure again"),
-        ('{"format": 2}', "a row of format 2, not 1: measure again"),
-        ('{"format": 1}', "not a row: missing or unknown: artefact, command, "),
+        ("{}", "a row of format None, not 2: measure again"),
+        ('{"format": 1}', "a row of format 1, not 2: measure again"),
+        ('{"format": 2}', "not a row: missing or unknown: artefact, command, "),
         (json.dumps({**INT8.to_plain(), "colour": "red"}), "not a row: missing or unknown: colour: measure again"),
         (json.dumps({**INT8.to_plain(), "machine": None}), "not a row: "),
         (json.dumps({**INT8.to_plain(), "scores": {"top1": {"mean": 1}}}), "not a row: "),
@@ -77,12 +77,19 @@ def test_the_ratio_of_sizes_is_of_the_model_files() -> None:
 
 def test_a_row_takes_model_and_target_from_its_artefact(tmp_path: Path) -> None:
     artefact = write_artefact(tmp_path / "artefact", classifier())
-    fields = ("name", "model", "artefact", "command", "target", "is_float", "random_weights", "misses")
+    fields = ("name", "task", "model", "artefact", "command", "target", "is_float", "random_weights", "misses")
     plain = asdict(INT8)
     from compress.runtime.measurement import Measurement
 
     kept = {key: getattr(INT8, key) for key in plain if key not in fields}
-    made = row_of(Measurement(**kept), artefact, name="tiny", command="compress run tiny.yaml", misses=("too large",))
+    made = row_of(
+        Measurement(**kept),
+        artefact,
+        name="tiny",
+        task="image_classification",
+        command="compress run tiny.yaml",
+        misses=("too large",),
+    )
     assert isinstance(made, Row)
     assert (made.model, made.target, made.random_weights) == ("a tiny classifier", "generic", False)
     assert (made.artefact, made.scores, made.misses) == (str(artefact.directory), INT8.scores, ("too large",))

@@ -13,6 +13,7 @@ from rich.console import Console
 from compress.report.row import row_from_plain
 from compress.report.table import RANDOM_TITLE, bench_table, megabytes, percent, points, ratio, render, show
 from compress.runtime.measure import Bench
+from compress.runtime.measurement import Prefill
 from compress.runtime.statistics import Ratio
 from compress.tasks.base import Figure
 from tests.rows import FLOAT, INT4, INT8, RANDOM, row
@@ -143,7 +144,7 @@ def test_no_rows_are_an_empty_table() -> None:
 
 
 def test_a_bench_keeps_its_order_and_its_first_is_the_reference() -> None:
-    times = {"latency_ms_p95": 12.0, "images_per_second": 100.0, "energy_joules": None, "energy_note": "none"}
+    times = {"latency_ms_p95": 12.0, "items_per_second": 100.0, "energy_joules": None, "energy_note": "none"}
     first = Bench(path="b", latency_ms_p50=10.0, latency_ratio=None, **times)
     second = Bench(path="a", latency_ms_p50=5.0, latency_ratio=Ratio(0.5, 0.45, 0.55, 0.4, 0.6, 60), **times)
     assert bench_table([first, second]) == (
@@ -154,3 +155,24 @@ def test_a_bench_keeps_its_order_and_its_first_is_the_reference() -> None:
     )
     assert bench_table([first], "csv").splitlines()[1] == "b,10.00,12.00,1,100.0,no counter"
     assert [entry["path"] for entry in json.loads(bench_table([first, second], "json"))] == ["b", "a"]
+
+
+def test_translators_stand_in_a_table_of_their_own() -> None:
+    speed = {
+        "prefill": Prefill(tokens_per_second=812.4, ratio=Ratio(0.5, 0.48, 0.52, 0.49, 0.51, 20), first_token_ms=90)
+    }
+    scores = {
+        "nll_per_token": Figure(2.01, 1.9, 2.1, 400),
+        "chrf": Figure(24.5, 22.0, 27.0, 50),
+        "bleu": Figure(9, 8, 10, 50),
+    }
+    translator = row("gemma-w4", task="translation", model="Gemma", scores=scores, items_per_second=141.0, **speed)
+    images, text = render([INT8, translator]).split("\n\n")[::2]
+    assert "decoded tokens/s" not in images
+    header, _, line = text.splitlines()[:3]
+    cells = dict(zip(header.split(" | "), line.split(" | "), strict=True))
+    assert cells["decoded tokens/s"] == "141.0"
+    assert cells["prefill tokens/s"] == "812"
+    assert cells["prefill time / float"] == "0.50 × [0.48, 0.52]"
+    assert cells["nll per token"] == "2.01 [1.9, 2.1]"
+    assert "bleu" not in cells

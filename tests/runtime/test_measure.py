@@ -56,7 +56,7 @@ def test_every_figure_is_there_and_plausible(artefact: Artefact, float_artefact:
     assert (found.parameters, found.macs) == (128, 6932)
     assert found.operators["Conv"] == 1
     assert 0 < found.latency_ms_p50 <= found.latency_ms_p95 < 1000
-    assert found.images_per_second > 0
+    assert found.items_per_second > 0
     assert found.latency_ratio is not None
     assert found.latency_ratio.num_pairs == 6
     assert found.latency_ratio.quartile_low <= found.latency_ratio.value <= found.latency_ratio.quartile_high

@@ -1,0 +1,118 @@
+"""Job: a recipe's model together with the task that scores it; and Kind: what the program asks of each task.
+
+One file a kind of task, with the functions of `Kind`.  The pipeline, the checks before it, the plan and `verify` ask
+them, and know no task by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from compress.errors import ArtefactError, CompressError
+from compress.passes.base import Progress
+from compress.recipe import Recipe, parse
+from compress.runtime.artefact import Artefact
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compress.exporter.card import Card
+    from compress.models.layers import Layer
+    from compress.runtime.measurement import Measurement
+    from compress.runtime.verify import Verification
+
+
+class Job(Protocol):
+    """A loaded model with its task."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def card(self) -> Card: ...
+
+    @property
+    def num_evaluation(self) -> int:
+        """Samples that the scores are taken on."""
+        ...
+
+    @property
+    def num_calibration(self) -> int:
+        """Samples that the passes learn from."""
+        ...
+
+    def batches(self) -> Iterator[tuple[Tensor, ...]]:
+        """Calibration inputs: the model's positional arguments."""
+        ...
+
+    def example(self) -> tuple[Tensor, ...]:
+        """A batch of evaluation inputs."""
+        ...
+
+    def decided_by(self) -> Any:
+        """What of the job beside the recipe, the weights and the data decides what the passes do, as plain data."""
+        ...
+
+    def export(self, model: nn.Module, directory: Path, lock: Mapping[str, Any]) -> Artefact:
+        """The artefact of `model`, which is this job's model after the passes, checked against it on real inputs."""
+        ...
+
+    def measure(self, artefact: Artefact, reference: Artefact | None, progress: Progress) -> Measurement:
+        """All figures of the artefact; `reference` is the float one's, None when it is itself measured."""
+        ...
+
+
+class Kind(Protocol):
+    """The functions of a module of this package."""
+
+    def fingerprints(self, recipe: Recipe) -> dict[str, str]:
+        """sha256 of the recipe's `evaluation` data and, where it has passes, of its `calibration` data, as used.
+
+        Raises DataError for data that cannot be read.
+        """
+        ...
+
+    def check_dataset(self, recipe: Recipe, section: str) -> None:
+        """Raise DataError unless the first sample of the dataset of `section` ('task', 'calibration') can be read."""
+        ...
+
+    def layer_names(self, recipe: Recipe, allow_code: bool) -> dict[str, Layer]:
+        """What selectors can match.  Raises ModelError."""
+        ...
+
+    def load(self, recipe: Recipe, allow_code: bool) -> Job:
+        """Raises ModelError, DataError."""
+        ...
+
+    def verify(
+        self,
+        artefact: Artefact,
+        recipe: Recipe,
+        dataset: str | None,
+        reference: Path | None,
+        threads: int,
+        progress: Progress,
+    ) -> Verification:
+        """Whether the artefact's figures still hold, its scores taken again on `dataset` or on its own."""
+        ...
+
+
+def kind_of(recipe: Recipe) -> Kind:
+    """The module of the recipe's task."""
+    from compress.jobs import images
+
+    kinds: dict[str, Kind] = {"image_classification": images}
+    return kinds[recipe.task.name]
+
+
+def recipe_of(artefact: Artefact) -> Recipe:
+    """The recipe that made the artefact.  Raises ArtefactError if its manifest holds none that this version reads."""
+    plain = artefact.manifest["lock"].get("recipe")
+    if not isinstance(plain, dict):
+        raise ArtefactError(f"{artefact.directory}: its compress.json holds no recipe")
+    try:
+        return parse(plain, check_files=False)
+    except CompressError as error:
+        raise ArtefactError(f"{artefact.directory}: the recipe in its compress.json: {error}") from error
