@@ -1,4 +1,5 @@
 # make demo       the main job, from nothing to its table
+# make demo-translator   the same for a translator: Gemma 3 270M, 253 MB, under Google's terms (ai.google.dev/gemma/terms)
 # make test       the tests (test-slow: those that take minutes)
 # make check      all that must hold before a commit: format, lint, types, layers, tests
 #
@@ -18,10 +19,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 SOURCES := compress tests examples
 
-.PHONY: demo test test-slow check lint types layers format clean
+.PHONY: demo demo-translator test test-slow check lint types layers format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/compress run $(DEMO_RECIPES)
+
+demo-translator: $(VENV)/.translator
+	@echo "Gemma 3 270M: Gemma is provided under and subject to the Gemma Terms of Use, https://ai.google.dev/gemma/terms"
+	$(BIN)/compress run recipes/gemma-3-270m-w4.yaml
+	$(BIN)/compress translate runs/gemma-3-270m-w4/artefact --from en --to fr "Good morning. Where is the train station?"
 
 test: $(VENV)/.dev
 	$(PYTEST)
@@ -60,6 +66,10 @@ $(VENV)/.torch: | $(BIN)/python
 
 $(VENV)/.demo: pyproject.toml $(VENV)/.torch
 	$(PIP) install --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.translator: pyproject.toml $(VENV)/.torch
+	$(PIP) install --editable '.[translator]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo
