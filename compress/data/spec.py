@@ -11,7 +11,7 @@ from compress.errors import DataError, unknown
 
 KINDS = ("demo", "parquet", "folder", "hf")
 EXAMPLES = "demo, parquet:images.parquet, folder:images/ or hf:ORG/NAME:validation"
-_SLICED = re.compile(r"(?P<rest>.*)\[(?P<slice>[^\[\]]*)\]", re.DOTALL)
+SLICED = re.compile(r"(?P<rest>.*)\[(?P<slice>[^\[\]]*)\]", re.DOTALL)
 _SLICE = re.compile(r"\s*(\d{0,12})\s*:\s*(\d{0,12})\s*")
 
 
@@ -35,8 +35,8 @@ class DatasetSpec:
 
 def parse_spec(text: str) -> DatasetSpec:
     """Raises DataError, with what to write instead, for an unknown kind, a missing location or a bad slice."""
-    sliced = _SLICED.fullmatch(text)
-    start, stop = _bounds(text, sliced["slice"]) if sliced else (0, None)
+    sliced = SLICED.fullmatch(text)
+    start, stop = bounds(text, sliced["slice"]) if sliced else (0, None)
     kind, colon, location = (sliced["rest"] if sliced else text).strip().partition(":")
     if kind == "demo" and not colon:
         return DatasetSpec(text, "demo", "", start, stop)
@@ -88,7 +88,7 @@ def folder_path(spec: DatasetSpec) -> Path:
     return path
 
 
-def _bounds(text: str, inside: str) -> tuple[int, int | None]:
+def bounds(text: str, inside: str) -> tuple[int, int | None]:
     numbers = _SLICE.fullmatch(inside)
     if numbers is None:
         raise DataError(f"dataset '{text}': [{inside}] is not a slice: write [first:end], such as [0:128]")
