@@ -112,6 +112,16 @@ def number(figure: Figure) -> str:
     return f"{figure.value:.4g}{_interval(figure, lambda value: f'{value:.4g}')}"
 
 
+def nats(figure: Figure) -> str:
+    """A likelihood: '1.912 [1.840, 1.983]'."""
+    return f"{figure.value:.3f}{_interval(figure, lambda value: f'{value:.3f}')}"
+
+
+def signed_nats(figure: Figure) -> str:
+    """A likelihood lost: '+0.114 [+0.098, +0.131]'."""
+    return f"{_signed(figure.value, 3)}{_interval(figure, lambda value: _signed(value, 3))}"
+
+
 def megabytes(size_bytes: int) -> str:
     """MB of 10⁶ bytes, two decimals."""
     return f"{size_bytes / 1e6:.2f}"
@@ -182,6 +192,8 @@ def _score_order(name: str) -> tuple[int, str]:
 
 
 def _score_header(name: str) -> str:
+    if name in _HEADERS:
+        return _HEADERS[name]
     if name.endswith("_difference"):
         return f"{_score_header(name.removesuffix('_difference'))} difference, points"
     return name.replace("top", "top-") if name.startswith("top") else name.replace("_", " ")
@@ -197,10 +209,12 @@ def _score_cell(name: str) -> Callable[[Row], str]:
 
 
 def _score_style(name: str) -> Callable[[Figure], str]:
-    """By the unit that a score's name ends with; without one it is a share."""
+    """By what a score is: a difference of shares, nats, points of chrF or BLEU; without more, a share."""
     if name.endswith("_difference"):
         return points
-    return number if name.endswith(("_nats", "_per_token", "_db")) else percent
+    if name.startswith("nll_"):
+        return signed_nats if name.endswith("_lost") else nats
+    return number if name.endswith(("_nats", "_db")) or name.startswith(("chrf", "bleu")) else percent
 
 
 def _prefill_speed(row: Row) -> str:
@@ -244,6 +258,8 @@ _TRANSLATION = Layout(
     ),
 )
 _LAYOUTS = {"image_classification": _IMAGES, "translation": _TRANSLATION}
+_HEADERS = {"nll_per_token": "nats/token", "nll_per_token_lost": "nats/token lost"}
+_HEADERS |= {"chrf": "chrF++", "chrf_lost": "chrF++ lost"}
 _COMPARING = ("agreement", "identical")  # of outputs with the float model's: they stand last
 
 
@@ -251,10 +267,10 @@ def _interval(figure: Figure, text: Callable[[float], str]) -> str:
     return "" if figure.low is None or figure.high is None else f" [{text(figure.low)}, {text(figure.high)}]"
 
 
-def _signed(value: float) -> str:
-    """One decimal with its sign, the true minus; 0.0 has none."""
-    text = f"{value:+.1f}".replace("-", "−")
-    return "0.0" if text in ("+0.0", "−0.0") else text
+def _signed(value: float, decimals: int = 1) -> str:
+    """With its sign, the true minus; 0.0 has none."""
+    text = f"{value:+.{decimals}f}".replace("-", "−")
+    return text[1:] if not text[1:].strip("0.") else text
 
 
 def _markdown(rows: Sequence[Row]) -> str:

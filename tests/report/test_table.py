@@ -163,6 +163,7 @@ def test_translators_stand_in_a_table_of_their_own() -> None:
     }
     scores = {
         "nll_per_token": Figure(2.01, 1.9, 2.1, 400),
+        "nll_per_token_lost": Figure(0.12, -0.01, 0.2, 400),
         "chrf": Figure(24.5, 22.0, 27.0, 50),
         "bleu": Figure(9, 8, 10, 50),
     }
@@ -174,5 +175,7 @@ def test_translators_stand_in_a_table_of_their_own() -> None:
     assert cells["decoded tokens/s"] == "141.0"
     assert cells["prefill tokens/s"] == "812"
     assert cells["prefill time / float"] == "0.50 × [0.48, 0.52]"
-    assert cells["nll per token"] == "2.01 [1.9, 2.1]"
+    assert cells["nats/token"] == "2.010 [1.900, 2.100]"
+    assert cells["nats/token lost"] == "+0.120 [−0.010, +0.200]"
+    assert cells["chrF++"] == "24.5 [22, 27]"
     assert "bleu" not in cells
