@@ -15,7 +15,7 @@ def misses(budget: Budget, measured: Measurement, float_scores: Scores) -> Itera
     """A line for each limit that is not kept.
 
     Sizes are of the model file (with its external weights).  A score falls from the float model's own figure on the
-    same data, or, where it compares with the float model (agreement), from 1.
+    same data, or, where it compares with the float model (agreement, identical), from 1.
     """
     if budget.size_bytes is not None and measured.model_bytes > budget.size_bytes:
         yield f"the model file takes {measured.model_bytes:,} bytes, the budget allows {budget.size_bytes:,}"
@@ -24,9 +24,18 @@ def misses(budget: Budget, measured: Measurement, float_scores: Scores) -> Itera
             yield f"{name} was not measured (top5 needs more than five classes): take it out of budget.max_drop"
             continue
         before = float_scores[name].value if name in float_scores else 1.0
-        drop = (before - measured.scores[name].value) * 100
-        if drop > points + _ROUNDING:
-            yield f"{name} drops by {drop:.2f} points, the budget allows {points:g}"
+        worse, unit = worsening(name, before, measured.scores[name].value)
+        if worse > points + _ROUNDING:
+            yield f"{name} is worse by {worse:.2f} {unit}, the budget allows {points:g}"
     ratio = measured.latency_ratio
     if budget.latency_ratio is not None and ratio is not None and ratio.value > budget.latency_ratio:
         yield f"the latency is {ratio.value:.3f} of the float model's, the budget allows {budget.latency_ratio:g}"
+
+
+def worsening(name: str, before: float, now: float) -> tuple[float, str]:
+    """By how much a score became worse, and in what unit: shares in points of a hundred, likelihoods in nats."""
+    if name.startswith("nll_"):
+        return now - before, "nats"
+    if name in ("chrf", "bleu"):  # in points already
+        return before - now, "points"
+    return (before - now) * 100, "points"

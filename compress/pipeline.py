@@ -188,7 +188,7 @@ def finish(place: Place, staged: Artefact, loaded: Loaded, baseline: Row | None,
     """Measure the artefact, write its scores into it, move it to its place, and return its row, kept beside it."""
     recipe = place.recipe
     reference = None if baseline is None else open_artefact(baseline.artefact)
-    measured = loaded.job.measure(staged, reference, reporter)
+    measured = loaded.job.measure(staged, reference, place.directory, reporter)
 
     def tell_scores(directory: Path) -> None:
         copy = Artefact(directory, staged.manifest)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import ArtefactError, ModelError
-from compress.fingerprint import code_version, file_sha256, versions
+from compress.fingerprint import code_version, file_sha256, fingerprint, versions
 from compress.jobs import kind_of
 from compress.recipe import Recipe, dump
 from compress.report.row import Row, read_row
@@ -90,8 +90,12 @@ def decided_by(recipe: Recipe) -> dict[str, Any]:
 
 
 def _file_sha256(file: str) -> str:
+    """Of a file, or of all files of a directory with their names."""
+    path = Path(file).expanduser()
     try:
-        return file_sha256(Path(file).expanduser())
+        if path.is_dir():
+            return fingerprint({each.name: file_sha256(each) for each in path.iterdir() if each.is_file()})
+        return file_sha256(path)
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error.strerror}") from error
 
@@ -99,7 +103,7 @@ def _file_sha256(file: str) -> str:
 def model_slug(recipe: Recipe) -> str:
     """The model's name as a directory may be called: 'efficientnet-lite0'."""
     name = recipe.model.name
-    if recipe.model.kind in ("path", "factory"):
+    if recipe.model.kind in ("path", "gguf", "factory"):
         name = Path(name.partition(".py:")[0]).stem
     return re.sub(r"[^A-Za-z0-9.]+", "-", name.rpartition("/")[2]).strip("-.")[:60] or "model"
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from compress.cli.translating import translate
 from compress.errors import CompressError, require
 
 _MISSED, _FAULT, _INTERRUPTED = 1, 3, 130
@@ -202,3 +203,6 @@ def schema() -> None:
     from compress.recipe.schema import as_text
 
     typer.echo(as_text(), nl=False)
+
+
+_command(translate)

@@ -5,17 +5,13 @@ torch is imported when export() is called, so that `compress.exporter.lint` work
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.errors import ArtefactError, ModelError, require
+from compress.errors import ModelError, require
 from compress.exporter.card import Card, write_card
+from compress.exporter.directory import appearing, quantization, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,14 +68,14 @@ def export(
     directory, card, scores = Path(directory), card or Card(), scores or {}
     target = targets.load(target) if isinstance(target, str) else target
     example = torch.as_tensor(example)
-    with _appearing(directory, force) as partial:
+    with appearing(directory, force) as partial:
         write(build(model, example, target), partial / MODEL, target, __version__)
         model_bytes = sum(file.stat().st_size for file in partial.iterdir())
         batches = verify_inputs if verify_inputs is not None else [example.cpu().numpy()]
         outputs = check_parity(model, open_session(partial / MODEL), batches, str(directory / MODEL)).num_outputs
-        _write_json(partial / "config.json", _config(config or {}, labels, outputs))
+        write_json(partial / "config.json", _config(config or {}, labels, outputs))
         if preprocessor is not None:
-            _write_json(partial / "preprocessor_config.json", preprocessor.to_hugging_face())
+            write_json(partial / "preprocessor_config.json", preprocessor.to_hugging_face())
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
         content = {
             "lock": dict(lock or {}),
@@ -89,30 +85,12 @@ def export(
                 "parameters": num_parameters,
             },
             "target": target.name,
-            "quantization": {**_quantization(model), "effective_bits": round(8 * model_bytes / num_parameters, 3)},
+            "quantization": {**quantization(model), "effective_bits": round(8 * model_bytes / num_parameters, 3)},
             "scores": scores,
         }
         write_card(partial, card, content, scores)
         write_manifest(partial, content)
     return open_artefact(directory)
-
-
-def _quantization(model: nn.Module) -> dict[str, Any]:
-    """What compress.json says of weights and activations."""
-    from compress.exporter.codecs import stored_bytes
-    from compress.models.quantized import quantized_activations, quantized_weights
-
-    weights = {
-        name: {
-            "num_bits": weight.num_bits,
-            "group_size": weight.group_size,
-            "symmetric": weight.zero_points is None,
-            "scales": weight.scales.numel(),
-            "bytes": stored_bytes(weight),
-        }
-        for name, weight in quantized_weights(model).items()
-    }
-    return {"weights": weights, "activations": len(quantized_activations(model))}
 
 
 def _config(config: Mapping[str, Any], labels: Sequence[str] | None, num_classes: int) -> dict[str, Any]:
@@ -129,38 +107,3 @@ def _config(config: Mapping[str, Any], labels: Sequence[str] | None, num_classes
         "id2label": {str(index): label for index, label in by_index.items()},
         "label2id": {label: index for index, label in by_index.items()},
     }
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
-    path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
-
-
-@contextmanager
-def _appearing(directory: Path, force: bool) -> Iterator[Path]:
-    """Scope: an empty directory beside `directory`, which takes its place when the block ends without an error."""
-    if directory.exists() and not force:
-        raise ArtefactError(f"{directory}: exists already: give another directory, or force=True to replace it")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".partial", dir=directory.parent))
-    try:
-        yield partial
-        partial.chmod(0o777 & ~_umask())  # mkdtemp's own mode lets nobody else in
-        _put(partial, directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put(partial: Path, directory: Path) -> None:
-    """Rename `partial` to `directory`, whose old content goes last."""
-    old = partial.with_suffix(".old")
-    if directory.exists():
-        os.replace(directory, old)
-    os.replace(partial, directory)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from compress.tasks.base import Figure, Scores
@@ -21,11 +21,13 @@ class Card:
     description     one line: which model this was.
     random_weights  whether its weights are fresh ones, so that no figure of quality means anything.
     licence         of the weights, as an SPDX name in small letters or an address; None: not known.
+    task            what the model is for, as the Hugging Face hub names it.
     """
 
     description: str = "An image classifier"
     random_weights: bool = False
     licence: str | None = None
+    task: Literal["image-classification", "translation"] = "image-classification"
 
 
 def model_card(card: Card, content: Mapping[str, Any], scores: Scores) -> str:
@@ -46,7 +48,7 @@ def _front_matter(card: Card, content: Mapping[str, Any]) -> Iterator[str]:
         if not known:
             yield f"license_link: {json.dumps(card.licence)}"
     yield "library_name: onnxruntime"
-    yield "pipeline_tag: image-classification"
+    yield f"pipeline_tag: {card.task}"
     yield "tags:"
     yield "- onnx"
     if content["quantization"]["weights"]:
@@ -76,7 +78,7 @@ def _body(card: Card, content: Mapping[str, Any], scores: Scores) -> Iterator[st
     yield ""
     yield "`compress.json` says how this was made and what each file must be: `compress verify` checks it."
     yield ""
-    yield from _USAGE
+    yield from _USAGE[card.task]
 
 
 def _weights(weights: Mapping[str, Any]) -> str:
@@ -104,7 +106,7 @@ def _number(name: str, value: float) -> str:
     return f"{100 * value:.2f} %" if name in _SHARES else f"{value:.4g}"
 
 
-_USAGE = """\
+_IMAGES = """\
 ## Use
 
 ```python
@@ -119,3 +121,12 @@ pixels = processor(Image.open("photograph.jpg"), return_tensors="np")["pixel_val
 [logits] = session.run(["logits"], {"pixel_values": pixels})
 print(json.load(open("config.json"))["id2label"][str(logits[0].argmax())])
 ```""".splitlines()
+
+_TEXT = """\
+## Use
+
+```bash
+compress translate . --from en --to fr "Good morning."
+```""".splitlines()
+
+_USAGE = {"image-classification": _IMAGES, "translation": _TEXT}

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compress.exporter.card import Card
-    from compress.models.layers import Layer
     from compress.runtime.measurement import Measurement
     from compress.runtime.verify import Verification
 
@@ -59,8 +58,11 @@ class Job(Protocol):
         """The artefact of `model`, which is this job's model after the passes, checked against it on real inputs."""
         ...
 
-    def measure(self, artefact: Artefact, reference: Artefact | None, progress: Progress) -> Measurement:
-        """All figures of the artefact; `reference` is the float one's, None when it is itself measured."""
+    def measure(self, artefact: Artefact, reference: Artefact | None, keep: Path, progress: Progress) -> Measurement:
+        """All figures of the artefact; `reference` is the float one's, None when it is itself measured.
+
+        keep  the run's directory, which may take what later measurements compare with.
+        """
         ...
 
 
@@ -78,7 +80,7 @@ class Kind(Protocol):
         """Raise DataError unless the first sample of the dataset of `section` ('task', 'calibration') can be read."""
         ...
 
-    def layer_names(self, recipe: Recipe, allow_code: bool) -> dict[str, Layer]:
+    def layer_names(self, recipe: Recipe, allow_code: bool) -> Mapping[str, nn.Module]:
         """What selectors can match.  Raises ModelError."""
         ...
 
@@ -101,9 +103,9 @@ class Kind(Protocol):
 
 def kind_of(recipe: Recipe) -> Kind:
     """The module of the recipe's task."""
-    from compress.jobs import images
+    from compress.jobs import images, translation
 
-    kinds: dict[str, Kind] = {"image_classification": images}
+    kinds: dict[str, Kind] = {"image_classification": images, "translation": translation}
     return kinds[recipe.task.name]
 
 

@@ -84,7 +84,7 @@ class ImageJob:
             verify_inputs=[inputs],
         )
 
-    def measure(self, artefact: Artefact, reference: Artefact | None, progress: Progress) -> Measurement:
+    def measure(self, artefact: Artefact, reference: Artefact | None, keep: Path, progress: Progress) -> Measurement:
         evaluate = self.recipe.evaluate
         runs = Runs(pairs=evaluate.latency_runs, batch_size=evaluate.throughput_batch_size)
         return measure(

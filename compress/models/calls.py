@@ -8,6 +8,7 @@ eager mode, in training loops and under `torch.export` alike.
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -154,11 +155,18 @@ def tensors(value: Any) -> list[Tensor]:
     return []
 
 
+def forward(model: nn.Module, *inputs: Tensor) -> Any:
+    """The model's output for its positional arguments; a language model is told to keep no cache."""
+    if "use_cache" in inspect.signature(model.forward).parameters:
+        return model(*inputs, use_cache=False)
+    return model(*inputs)
+
+
 @torch.no_grad()
 def record(model: nn.Module, *inputs: Tensor) -> CallGraph:
     """Run `model` once and return its calls."""
     recorder = _Recorder(model)
     with recorder:
-        output = model(*inputs)
+        output = forward(model, *inputs)
     outputs = tuple(recorder.made_by[id(tensor)] for tensor in tensors(output) if id(tensor) in recorder.made_by)
     return CallGraph(recorder.calls, outputs)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.models.blocks import inside
+from compress.models.blocks import Arguments, inside
 from compress.models.calls import tensors
 from compress.models.layers import Layer, weighted_layers
 from compress.models.quantized import (
@@ -125,13 +125,13 @@ class LearnedBlock:
         factors = [weight.factors for weight in self.weights.values()]
         return [*factors, *self.shifts.values(), *(grid.factor for grid in self.grids.values())]
 
-    def __call__(self, arguments: list[Any]) -> Tensor:
+    def __call__(self, arguments: Arguments) -> Tensor:
         for layer, bias in self.biases.items():
             del layer.bias  # a parameter, whose place only a parameter may take
             layer.bias = bias + self.shift(layer)
         try:
             with FakeQuantizing(self.model, {**self.table, **self.grids}, self.block):
-                return tensors(self.block(*arguments))[0]
+                return tensors(self.block(*arguments.args, **arguments.keywords))[0]
         finally:
             for layer, bias in self.biases.items():
                 del layer.bias

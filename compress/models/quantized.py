@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from compress.models.calls import INPUT, Calls
-from compress.models.layers import Layer
+from compress.models.dynamic import DynamicInput, dynamic_inputs
+from compress.models.layers import Weighted, raw_weight
 from compress.numerics.weight import QuantizedWeight
 
 
@@ -65,18 +66,33 @@ def parametrizations(module: nn.Module) -> parametrize.ParametrizationList:
     return chain
 
 
-def set_weight(module: nn.Module, quantized: QuantizedWeight) -> None:
-    """Give `module.weight` these codes, in place of any it had."""
-    before, part = stored(module), StoredWeight(quantized)
-    if before is not None:
-        part.float_bias = before.float_bias
-        parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
-    parametrize.register_parametrization(module, "weight", part, unsafe=True)
+def set_weight(module: nn.Module, quantized: QuantizedWeight, model: nn.Module | None = None) -> None:
+    """Give `module.weight` these codes, in place of any it had.
+
+    model  where the weight may be tied: all its modules that hold the same parameter (an embedding and its head) get
+           the same StoredWeight, one object.
+    """
+    modules, part = [module] if model is None else sharing(model, module), StoredWeight(quantized)
+    for each in modules:
+        before = stored(each)
+        if before is not None:
+            part.float_bias = before.float_bias
+            parametrize.remove_parametrizations(each, "weight", leave_parametrized=False)
+    for each in modules:
+        parametrize.register_parametrization(each, "weight", part, unsafe=True)
 
 
-def keep_float_bias(layer: Layer) -> None:
+def sharing(model: nn.Module, module: nn.Module) -> list[nn.Module]:
+    """The modules of `model` whose weight is the same parameter as `module`'s, itself among them."""
+    weight = raw_weight(module)
+    return [other for other in model.modules() if other is module or (raw_weight(other) is weight is not None)]
+
+
+def keep_float_bias(layer: Weighted) -> None:
     """To be called before a pass changes the bias of a quantized layer, so that `as_float` still has the first one."""
     part = stored(layer)
+    if isinstance(layer, nn.Embedding):
+        return
     if part is not None and part.float_bias is None:
         zeros = layer.weight.new_zeros(layer.weight.shape[0])
         part.float_bias = zeros if layer.bias is None else layer.bias.detach().clone()
@@ -85,9 +101,10 @@ def keep_float_bias(layer: Layer) -> None:
 def _exchange_biases(parts: Mapping[nn.Module, StoredWeight]) -> None:
     """The modules' own biases for those of the float model, or back."""
     for module, part in parts.items():
-        if part.float_bias is not None and isinstance(module.bias, Tensor):
-            own = module.bias.detach().clone()
-            module.bias.data.copy_(part.float_bias)
+        bias = getattr(module, "bias", None)
+        if part.float_bias is not None and isinstance(bias, Tensor):
+            own = bias.detach().clone()
+            bias.data.copy_(part.float_bias)
             part.float_bias.copy_(own)
 
 
@@ -101,9 +118,16 @@ def original_weight(module: nn.Module) -> Tensor:
 
 
 def quantized_weights(model: nn.Module) -> dict[str, QuantizedWeight]:
-    """Every quantized weight by the name of its parameter in the float model, such as `conv_stem.weight`."""
-    found = {name: stored(module) for name, module in model.named_modules()}
-    return {f"{name}.weight": weight.quantized for name, weight in found.items() if weight is not None}
+    """Every quantized weight by the name of its parameter in the float model, such as `conv_stem.weight`.
+
+    A weight that several modules share is there once, under its first name, as in `named_parameters`.
+    """
+    found: dict[StoredWeight, str] = {}
+    for name, module in model.named_modules():
+        part = stored(module)
+        if part is not None:
+            found.setdefault(part, f"{name}.weight")
+    return {name: part.quantized for part, name in found.items()}
 
 
 @dataclass(frozen=True)
@@ -228,9 +252,11 @@ def as_float(model: nn.Module, weights: bool = True, activations: bool = True) -
     # what an outer scope has made float stays so when this one ends
     parts = {module: part for module, part in found.items() if part is not None and part.enabled}
     quantizer = _quantizer(model) if activations else None
-    scopes: list[StoredWeight | ActivationQuantizer] = list(parts.values())
+    scopes: list[StoredWeight | ActivationQuantizer | DynamicInput] = list(parts.values())
     if quantizer is not None and quantizer.enabled:
         scopes.append(quantizer)
+    if activations:
+        scopes += [hook for hook in dynamic_inputs(model) if hook.enabled]
     for scope in scopes:
         scope.enabled = False
     _exchange_biases(parts)

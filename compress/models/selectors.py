@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from compress.errors import unknown
 
-ROLES = ("first", "last", "conv", "depthwise", "pointwise", "linear")
+ROLES = ("first", "last", "conv", "depthwise", "pointwise", "linear", "embedding")
 
 
 def selector_problems(selectors: Iterable[str]) -> list[str]:

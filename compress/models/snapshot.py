@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError
+from compress.models.dynamic import add_dynamic_layers, dynamic_layers
 from compress.models.layers import weighted_layers
 from compress.models.quantized import (
     QuantizedActivation,
@@ -43,6 +44,7 @@ def save_snapshot(model: nn.Module, directory: Path) -> None:
     grids = {
         "weights": {name: [weight.num_bits, weight.group_size] for name, weight in weights.items()},
         "activations": {key: asdict(grid) for key, grid in quantized_activations(model).items()},
+        "dynamic": sorted(dynamic_layers(model)),
     }
     (directory / "grids.json").write_text(json.dumps(grids, indent=1, sort_keys=True), encoding="utf-8")
 
@@ -71,8 +73,9 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
         codes, scales = values[f"codes/{name}"], values[f"scales/{name}"]
         zero_points, multipliers = values.get(f"zero_points/{name}"), values.get(f"multipliers/{name}")
         weight = QuantizedWeight(codes, scales, zero_points, multipliers, num_bits, group_size)
-        set_weight(model.get_submodule(name.removesuffix(".weight")), weight)
+        set_weight(model.get_submodule(name.removesuffix(".weight")), weight, model)
         _stored(model, name).float_bias = values.get(f"float_bias/{name}")
+    add_dynamic_layers(model, grids["dynamic"])
     if grids["activations"]:
         set_activations(model, {key: QuantizedActivation(**grid) for key, grid in grids["activations"].items()})
 
@@ -84,9 +87,18 @@ def _stored(model: nn.Module, name: str) -> StoredWeight:
 
 
 def _float_state(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by the names they have without parametrizations, quantized weights as their originals."""
+    """Parameters and buffers by the names they have without parametrizations, quantized weights as their originals.
+
+    A tensor that has several names (a tied weight) is there once, under the first.
+    """
     state = model.state_dict(keep_vars=True)
     floats = {name: value for name, value in state.items() if "parametrizations" not in name.split(".")}
-    layers = {name: model.get_submodule(name.removesuffix(".weight")) for name in quantized_weights(model)}
     # a root that is itself a layer has names without a dot
-    return floats | {name.removeprefix("."): original_weight(layer) for name, layer in layers.items()}
+    for name, module in model.named_modules():
+        if stored(module) is not None:
+            floats[f"{name}.weight".removeprefix(".")] = original_weight(module)
+    order = {f"{name}.weight".removeprefix("."): place for place, (name, _) in enumerate(model.named_modules())}
+    once: dict[int, str] = {}
+    for name in sorted(floats, key=lambda name: order.get(name, -1)):
+        once.setdefault(id(floats[name]), name)
+    return {name: floats[name] for name in once.values()}

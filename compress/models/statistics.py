@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError
+from compress.models.blocks import Reached
 from compress.models.layers import Layer
 
 PLACES = 784  # 28 × 28
@@ -69,12 +70,24 @@ def input_vectors(layer: Layer, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def collect(layers: Mapping[str, Layer]) -> Iterator[dict[str, Gram]]:
-    """Scope: forwards of the model update one Gram a layer.  Leaves no hook behind."""
+def collect(layers: Mapping[str, Layer], runs: int | None = None) -> Iterator[dict[str, Gram]]:
+    """Scope: forwards of the model update one Gram a layer.  Leaves no hook behind.
+
+    runs  how often the layers run in one forward, all together: with the last one the forward ends, by Reached.
+    """
     grams = {name: Gram(name, layer) for name, layer in layers.items()}
+    seen = 0
 
     def observe(gram: Gram) -> Any:
-        return lambda module, inputs: gram.update(inputs[0])
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            nonlocal seen
+            gram.update(inputs[0])
+            seen += 1
+            if seen == runs:
+                seen = 0
+                raise Reached
+
+        return hook
 
     handles = [layer.register_forward_pre_hook(observe(grams[name])) for name, layer in layers.items()]
     try:

@@ -6,57 +6,81 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compress.numerics.grid import steps, zeros
+from compress.numerics.grid import rows_from, steps, zeros
 from compress.numerics.weight import QuantizedWeight, code_range, with_given_codes
 
-BLOCK = 128  # columns whose updates are gathered before the rest of the matrix is touched
+BLOCK = 64  # columns whose updates are gathered before the rest of the matrix is touched
+ROWS = 8192  # rows that are worked on together: what stays in the processor's caches
+SMALL = 1 << 22  # weights up to this number are worked on in float64: it costs nothing there
 
 
-def gptq(weight: Tensor, grid: QuantizedWeight, hessian: Tensor, damping: float = 0.01) -> QuantizedWeight:
+def gptq(
+    weight: Tensor, grid: QuantizedWeight, hessian: Tensor, damping: float = 0.01, act_order: bool = True
+) -> QuantizedWeight:
     """GPTQ of every convolution group: weight [out, …], hessian [groups, K, K]; scales and zero points stay."""
     groups = hessian.shape[0]
     if groups == 1:
-        return gptq_rows(weight, grid, hessian[0], damping)
+        return gptq_rows(weight, grid, hessian[0], damping, act_order)
     parts = [
-        gptq_rows(part, rows_of(grid, number, groups), hessian[number], damping)
+        gptq_rows(part, rows_of(grid, number, groups), hessian[number], damping, act_order)
         for number, part in enumerate(weight.chunk(groups))
     ]
     return with_given_codes(grid, torch.cat([part.codes for part in parts]))
 
 
-def gptq_rows(weight: Tensor, grid: QuantizedWeight, hessian: Tensor, damping: float = 0.01) -> QuantizedWeight:
+def gptq_rows(
+    weight: Tensor, grid: QuantizedWeight, hessian: Tensor, damping: float = 0.01, act_order: bool = True
+) -> QuantizedWeight:
     """The grid with codes that minimise tr((W − Ŵ) H (W − Ŵ)ᵀ) greedily.
 
     weight [out, …] seen as [out, K]; hessian [K, K] = Σ x xᵀ over the calibration inputs of the layer; `grid` gives
     scales, zero points and multipliers, which stay.  `damping`: share of the mean diagonal added to the diagonal.
-    Columns go in the order of falling diagonal (the most active first).
+    act_order: columns go in the order of falling diagonal (the most active first), else in their own.
+
+    Rows are independent: an embedding of 262,144 × 640 takes one factorization, and memory for some thousand rows.
     """
-    rows = weight.detach().double().reshape(weight.shape[0], -1)
-    columns = rows.shape[1]
+    rows = weight.detach().reshape(weight.shape[0], -1)
+    order, inverse = inverse_factor(hessian, damping, act_order)
+    dtype = torch.float64 if rows.numel() <= SMALL else torch.float32
+    codes = torch.empty(rows.shape, dtype=torch.int8)
+    for start in range(0, len(rows), ROWS):
+        part = rows[start : start + ROWS].to(dtype)
+        codes[start : start + ROWS] = _round(part, rows_from(grid, start, ROWS), order, inverse.to(dtype))
+    return with_given_codes(grid, codes.reshape(weight.shape))
+
+
+def inverse_factor(hessian: Tensor, damping: float, act_order: bool) -> tuple[Tensor, Tensor]:
+    """The order of the columns, and the upper Cholesky factor [K, K] of the damped Hessian's inverse in that order:
+    it holds every row of the shrinking inverse that the updates need."""
     hessian = hessian.double().clone()
     mean = hessian.diagonal().mean()
     hessian.diagonal().add_(damping * mean if mean > 0 else 1.0)
-    order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
-    # the upper Cholesky factor of the inverse holds every row of the shrinking inverse that the updates need
-    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian[order][:, order])), upper=True)
-    rows = rows[:, order]
-    step = steps(grid, columns).double().expand(rows.shape)[:, order]
-    zero = zeros(grid, columns).double().expand(rows.shape)[:, order]
+    order = torch.arange(len(hessian))
+    if act_order:
+        order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
+    ordered = hessian[order][:, order]
+    return order, torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(ordered)), upper=True)
+
+
+def _round(rows: Tensor, grid: QuantizedWeight, order: Tensor, inverse: Tensor) -> Tensor:
+    """The codes of some rows, float [out, K].  Inside, a column is one piece of memory."""
+    out, columns = rows.shape
+    left = rows.T[order].contiguous()
+    step = steps(grid, columns).to(rows.dtype).expand(out, columns).T[order].contiguous()
+    zero = zeros(grid, columns).to(rows.dtype).expand(out, columns).T[order].contiguous()
     low, high = code_range(grid.num_bits)
-    codes = torch.empty_like(rows)
+    codes = torch.empty(columns, out)
     for start in range(0, columns, BLOCK):
         end = min(start + BLOCK, columns)
-        errors = torch.empty(rows.shape[0], end - start, dtype=torch.float64)
+        errors = torch.empty(end - start, out, dtype=rows.dtype)
         for column in range(start, end):
-            code = (rows[:, column] / step[:, column] + zero[:, column]).round().clamp(low, high)
-            codes[:, column] = code
-            error = (rows[:, column] - (code - zero[:, column]) * step[:, column]) / inverse[column, column]
-            rows[:, column + 1 : end] -= error[:, None] * inverse[column, column + 1 : end]
-            errors[:, column - start] = error
-        rows[:, end:] -= errors @ inverse[start:end, end:]
-    result = torch.empty_like(codes)
-    result[:, order] = codes
-    return with_given_codes(grid, result.to(torch.int8).reshape(weight.shape))
+            code = (left[column] / step[column]).add_(zero[column]).round_().clamp_(low, high)
+            codes[order[column]] = code
+            error = (left[column] - (code - zero[column]) * step[column]) / inverse[column, column]
+            left[column + 1 : end].addr_(inverse[column, column + 1 : end], error, alpha=-1)
+            errors[column - start] = error
+        left[end:].addmm_(inverse[start:end, end:].T, errors, alpha=-1)
+    return codes.T
 
 
 def rows_of(grid: QuantizedWeight, number: int, groups: int) -> QuantizedWeight:

@@ -6,9 +6,11 @@ from compress.passes.base import REGISTRY, Context, Pass, register
 from compress.passes.correct_bias import CorrectBias
 from compress.passes.equalize import Equalize
 from compress.passes.fold_batchnorm import FoldBatchNorm
+from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
+from compress.passes.smooth import Smooth
 
 __all__ = [
     "REGISTRY",
@@ -17,8 +19,10 @@ __all__ = [
     "Equalize",
     "FoldBatchNorm",
     "Pass",
+    "QuantizeDynamic",
     "QuantizeStatic",
     "QuantizeWeights",
     "Reconstruct",
+    "Smooth",
     "register",
 ]

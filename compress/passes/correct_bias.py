@@ -32,7 +32,7 @@ class CorrectBias(Pass):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         import torch
 
-        from compress.models.blocks import BlockWalk, find_blocks, inside, run_block
+        from compress.models.blocks import BlockWalk, find_blocks, inside, last_holding, run_block
         from compress.models.layers import weighted_layers
         from compress.models.quantized import as_float, keep_float_bias, stored
 
@@ -40,10 +40,11 @@ class CorrectBias(Pass):
         blocks = find_blocks(model, *context.example())
         exact, quantized = BlockWalk(model, blocks, batches), BlockWalk(model, blocks, batches)
         layers = {name: layer for name, layer in weighted_layers(model).items() if stored(layer) is not None}
+        blocks = blocks[: last_holding(blocks, layers) + 1]
         for block in context.progress(blocks, "correcting biases", len(blocks)):
             mine = {name: layer for name, layer in layers.items() if inside(name, block)}
             with as_float(model), means(mine) as wanted:
-                exact.done(block, run_block(model, block, exact.inputs(block)))
+                outputs = run_block(model, block, exact.inputs(block))
             inputs = quantized.inputs(block)
             for name, layer in mine.items():
                 if wanted[name].count == 0:  # the model's forward leaves it out
@@ -57,7 +58,9 @@ class CorrectBias(Pass):
                         layer.bias = torch.nn.Parameter(shift, requires_grad=False)
                     else:
                         layer.bias.add_(shift)
-            quantized.done(block, run_block(model, block, inputs))
+            if block != blocks[-1]:  # the outputs of a head are large
+                exact.done(block, outputs)
+                quantized.done(block, run_block(model, block, inputs))
         return model
 
 

@@ -1,6 +1,7 @@
 """quantize.weights: weights in 2 to 8 bits, per tensor, channel or group; activations stay as they are.
 
-Rounding: to nearest with searched scales; GPTQ (Frantar et al. 2022, arXiv:2210.17323); AdaRound (Nagel et al. 2020,
+Rounding: to nearest with searched scales; HQQ (Badri & Shaji 2023, https://mobiusml.github.io/hqq_blog/); AWQ (Lin et
+al. 2023, arXiv:2306.00978); GPTQ (Frantar et al. 2022, arXiv:2210.17323); AdaRound (Nagel et al. 2020,
 arXiv:2004.10568), layer by layer."""
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from compress.passes.base import Context, Pass, register
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from compress.models.layers import Layer
+    from compress.models.layers import Layer, Weighted
     from compress.models.statistics import Gram
     from compress.numerics.weight import QuantizedWeight
     from compress.targets import Target
+
+# A layer, the second moments of its inputs → its quantized weight.
+Rounder = Callable[["Layer", "Gram"], "QuantizedWeight"]
 
 
 @register("quantize.weights")
@@ -30,17 +34,23 @@ class QuantizeWeights(Pass):
     """Store weights in 2 to 8 bits, per tensor, channel or group.
 
     num_bits      bits of a weight.
-    targets       which convolutions and linear layers: names, globs, 're:…' or 'role:…'.
+    targets       which convolutions and linear layers: names, globs, 're:…' or 'role:…'; embeddings, and heads that
+                  are tied to one, only by a selector that means nothing else ('role:embedding').
     ignore        which of them not; a layer that an earlier pass quantized keeps its codes.
     strategy      one scale a tensor, an output channel, or a group of neighbouring inputs of a channel.
     group_size    inputs that share a scale, with strategy 'group'.
     symmetric     no zero points.
     group_scales  'float16', or 'integer': a group's scale is its channel's times 1 … 16. It takes 4 bits instead of
                   16, and int8 kernels can run it (quantize.static after it).
-    algorithm     'rtn' rounds to nearest; 'gptq' lets later inputs make up for each rounding error; 'adaround' learns
-                  to round up or down against the layer's own output.
+    algorithm     'rtn' rounds to nearest; 'hqq' does with zero points that a sparse error likes best; 'awq' scales
+                  input channels by their activations first, where that can be folded; 'gptq' lets later inputs make
+                  up for each rounding error; 'adaround' learns to round up or down against the layer's own output.
+    act_order     gptq: the most active inputs first, else in their own order.
     damping       gptq: share of the mean diagonal of the Hessian that is added to it.
     iterations    adaround: optimizer steps a layer.
+
+    An embedding that is also the head is calibrated as the head, on the last hidden states; any other embedding is
+    rounded to nearest, since every row is met as it is.
     """
 
     num_bits: Annotated[int, Interval(ge=2, le=8)]
@@ -50,7 +60,8 @@ class QuantizeWeights(Pass):
     group_size: Annotated[int, Ge(2)] | None = None
     symmetric: bool = True
     group_scales: Literal["float16", "integer"] = "float16"
-    algorithm: Literal["rtn", "gptq", "adaround"] = "rtn"
+    algorithm: Literal["rtn", "hqq", "awq", "gptq", "adaround"] = "rtn"
+    act_order: bool = True
     damping: Annotated[float, Interval(gt=0, le=1)] = 0.01
     iterations: Annotated[int, Ge(1)] = 500
 
@@ -70,37 +81,55 @@ class QuantizeWeights(Pass):
         if self.group_scales == "integer" and (self.strategy != "group" or self.num_bits > 4 or not self.symmetric):
             # 16 · 2^(b−1) must not leave int8
             problems.append("group_scales 'integer' is for strategy 'group', symmetric, and at most 4 bits")
+        if self.algorithm == "hqq" and (self.symmetric or self.strategy == "tensor"):
+            problems.append("algorithm 'hqq' seeks zero points of channels or groups: give 'symmetric: false'")
         return problems
 
     def requires(self, model: nn.Module, context: Context) -> None:
         import torch
+        from torch import nn
 
         for name, layer in self.layers(model).items():
             if not bool(torch.isfinite(layer.weight).all()):
                 raise ModelError(f"{self.name}: the weight of {name} is not finite")
+            if self.algorithm == "adaround" and isinstance(layer, nn.Embedding):
+                raise ModelError(f"{self.name}: {name} is an embedding, too large for 'adaround': take gptq or rtn")
 
-    def layers(self, model: nn.Module) -> dict[str, Layer]:
+    def layers(self, model: nn.Module) -> dict[str, Weighted]:
         """The selected layers that are still float."""
         from compress.models.layers import select
         from compress.models.quantized import stored
 
-        chosen = select(model, self.targets, self.ignore)
+        chosen = select(model, self.targets, self.ignore, embeddings=True)
         return {name: layer for name, layer in chosen.items() if stored(layer) is None}
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
-        from compress.models.quantized import set_weight
+        from compress.models.quantized import set_weight, stored
+        from compress.passes.calibrating import by_block, embeddings_first
 
         layers = self.layers(model)
-        if self.algorithm == "rtn":
+        if self.algorithm in ("rtn", "hqq"):
             for layer in context.progress(layers.values(), "rounding", len(layers)):
-                set_weight(layer, self.grid(layer.weight, None))
+                if stored(layer) is None:  # a tied weight has been
+                    set_weight(layer, self.nearest(layer.weight), model)
             return model
-        rounders: dict[str, Callable[[Layer, Gram, Context], QuantizedWeight]] = {
-            "gptq": self.gptq,
-            "adaround": self.adaround,
-        }
-        by_block(model, layers, context, rounders[self.algorithm])
+        rounders: dict[str, Rounder] = {"gptq": self.gptq, "adaround": self.adaround, "awq": self.weighted}
+        others = embeddings_first(model, layers, context, rounders[self.algorithm], self.nearest)
+        if self.algorithm == "awq":
+            from compress.passes.awq import awq
+
+            awq(model, others, context, self.weighted)
+        else:
+            by_block(model, others, context, rounders[self.algorithm])
         return model
+
+    def nearest(self, weight: Tensor) -> QuantizedWeight:
+        """The weight rounded without data."""
+        if self.algorithm == "hqq":
+            from compress.numerics.hqq import hqq
+
+            return hqq(weight, self.num_bits, self.group_size)
+        return self.grid(weight, None)
 
     def grid(self, weight: Tensor, importance: Tensor | None) -> QuantizedWeight:
         """The weight rounded to nearest, on scales that lose the least of the output's squared error."""
@@ -116,52 +145,24 @@ class QuantizeWeights(Pass):
             importance=importance,
         )
 
-    def gptq(self, layer: Layer, gram: Gram, context: Context) -> QuantizedWeight:
+    def weighted(self, layer: Layer, gram: Gram) -> QuantizedWeight:
+        return self.grid(layer.weight, gram.importance())
+
+    def gptq(self, layer: Layer, gram: Gram) -> QuantizedWeight:
         from compress.numerics.gptq import gptq
 
-        return gptq(layer.weight, self.grid(layer.weight, gram.importance()), gram.hessian(), self.damping)
+        grid = self.weighted(layer, gram)
+        return gptq(layer.weight, grid, gram.hessian(), self.damping, self.act_order)
 
-    def adaround(self, layer: Layer, gram: Gram, context: Context) -> QuantizedWeight:
+    def adaround(self, layer: Layer, gram: Gram) -> QuantizedWeight:
         from compress.numerics.adaround import adaround
 
-        grid = self.grid(layer.weight, gram.importance())
-        return adaround(layer.weight, grid, gram.hessian(), self.iterations)
+        return adaround(layer.weight, self.weighted(layer, gram), gram.hessian(), self.iterations)
 
     def ensures(self, model: nn.Module, context: Context) -> None:
         from compress.models.layers import select
         from compress.models.quantized import stored
 
-        for name, layer in select(model, self.targets, self.ignore).items():
+        for name, layer in select(model, self.targets, self.ignore, embeddings=True).items():
             if stored(layer) is None:
                 raise PromiseBroken(f"{self.name}: the weight of {name} is float, {self.num_bits} bits were asked for")
-
-
-def by_block(
-    model: nn.Module,
-    layers: dict[str, Layer],
-    context: Context,
-    rounded: Callable[[Layer, Gram, Context], QuantizedWeight],
-) -> None:
-    """Quantize block after block, each layer on the inputs that the quantized layers before it give."""
-    import torch
-
-    from compress.models.blocks import BlockWalk, find_blocks, inside, run_block
-    from compress.models.quantized import set_weight
-    from compress.models.statistics import collect
-
-    blocks = find_blocks(model, *context.example())
-    for name in layers:
-        if not any(inside(name, block) for block in blocks):
-            raise ModelError(f"{name} did not run on the calibration data: put it under 'ignore'")
-    walk = BlockWalk(model, blocks, list(context.batches()))
-    last = max((number for number, block in enumerate(blocks) if any(inside(n, block) for n in layers)), default=-1)
-    for block in context.progress(blocks[: last + 1], "rounding by blocks", last + 1):
-        inputs = walk.inputs(block)
-        for name, layer in layers.items():
-            if inside(name, block):
-                with collect({name: layer}) as grams:
-                    run_block(model, block, inputs)
-                with torch.no_grad():
-                    quantized = rounded(layer, grams[name], context)
-                set_weight(layer, quantized)
-        walk.done(block, run_block(model, block, inputs))

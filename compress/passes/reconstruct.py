@@ -7,6 +7,7 @@ QDrop (Wei et al. 2022, arXiv:2203.05740)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from compress.passes.base import Context, Pass, register
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from compress.models.blocks import Arguments
     from compress.models.learned import LearnedBlock
 
 # A block that is already this near to its float self (share of the output's variance) is left as it is.
@@ -51,21 +53,24 @@ class Reconstruct(Pass):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         import torch
 
-        from compress.models.blocks import BlockWalk, find_blocks, run_block
-        from compress.models.quantized import as_float
+        from compress.models.blocks import BlockWalk, find_blocks, last_holding, run_block
+        from compress.models.layers import weighted_layers
+        from compress.models.quantized import as_float, stored
 
         batches = list(context.batches())
         blocks = find_blocks(model, *context.example())
         exact, quantized = BlockWalk(model, blocks, batches), BlockWalk(model, blocks, batches)
         generator = torch.Generator().manual_seed(context.seed)
+        blocks = blocks[: last_holding(blocks, [n for n, layer in weighted_layers(model).items() if stored(layer)]) + 1]
         for block in context.progress(blocks, "reconstructing blocks", len(blocks)):
             with as_float(model):
                 wanted = run_block(model, block, exact.inputs(block))
-            exact.done(block, wanted)
             inputs = quantized.inputs(block)
             note = self.learn(model, block, inputs, wanted, generator)
             context.notes.append(f"{block}: {note}")
-            quantized.done(block, run_block(model, block, inputs))
+            if block != blocks[-1]:  # the outputs of a head are large
+                exact.done(block, wanted)
+                quantized.done(block, run_block(model, block, inputs))
         return model
 
     def learn(self, model: nn.Module, block: str, inputs: list[Any], wanted: list[Any], generator: Any) -> str:
@@ -76,25 +81,21 @@ class Reconstruct(Pass):
         from compress.models.calls import tensors
         from compress.models.learned import LearnedBlock
 
-        targets = torch.cat([tensors(output)[0] for output in wanted])
-        variance = (targets - targets.mean()).square().mean().clamp_min(1e-20)
+        goals = [tensors(output)[0] for output in wanted]
+        flat = torch.cat([goal.flatten() for goal in goals])
+        variance = (flat - flat.mean()).square().mean().clamp_min(1e-20)
 
         def error() -> float:
-            given = torch.cat([tensors(output)[0] for output in run_block(model, block, inputs)])
-            return float((given - targets).square().mean() / variance)
+            given = torch.cat([tensors(output)[0].flatten() for output in run_block(model, block, inputs)])
+            return float((given - flat).square().mean() / variance)
 
         before = error()
         if before < NEGLIGIBLE:
             return f"{before:.2e}, left as it is"
-        # what is no tensor (a mask that is None) is the same for all
-        arguments = [
-            _channels_last(torch.cat(column)) if isinstance(column[0], torch.Tensor) else column[0]
-            for column in zip(*inputs, strict=True)
-        ]
         with LearnedBlock(model, block, self.drop_probability, generator) as learned:
             if not learned.magnitudes:
                 return f"{before:.2e}, nothing in it is quantized"
-            self.optimize(learned, arguments, targets, variance, generator)
+            self.optimize(learned, samples(inputs, goals), variance, generator)
             learned.settle()
             after = error()
             if after > before:
@@ -102,22 +103,18 @@ class Reconstruct(Pass):
                 return f"{before:.2e}, learning did not lower it"
         return f"{before:.2e} → {after:.2e}"
 
-    def optimize(
-        self, learned: LearnedBlock, arguments: list[Any], targets: Tensor, variance: Tensor, generator: Any
-    ) -> None:
+    def optimize(self, learned: LearnedBlock, given: Samples, variance: Tensor, generator: Any) -> None:
         import torch
 
         rate = self.rounding_rate or 1 / self.iterations
         optimizer = torch.optim.Adam(learned.magnitudes, lr=self.learning_rate) if learned.magnitudes else None
-        size = min(self.batch_size, len(targets))
+        size = min(self.batch_size, given.count)
         for iteration in range(self.iterations):
-            rows = torch.randperm(len(targets), generator=generator)[:size]
-            given = learned(
-                [argument[rows] if isinstance(argument, torch.Tensor) else argument for argument in arguments]
-            )
-            loss = (given - targets[rows]).square().mean() / variance
+            parts = given.take(torch.randperm(given.count, generator=generator)[:size])
             learned.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            for arguments, goal in parts:
+                loss = (learned(arguments) - goal).square().mean() / variance / len(parts)
+                loss.backward()  # type: ignore[no-untyped-call]
             remaining = 1 - iteration / self.iterations
             learned.step_offsets(rate * remaining)
             if optimizer is not None:
@@ -129,6 +126,48 @@ class Reconstruct(Pass):
 
         if not quantized_weights(model):
             raise PromiseBroken(f"{self.name}: no weight is quantized any more")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a block is taught: `count` samples, and the calls (with what they should give) that hold some of them."""
+
+    count: int
+    take: Callable[[Tensor], list[tuple[Arguments, Tensor]]]
+
+
+def samples(inputs: list[Arguments], goals: list[Tensor]) -> Samples:
+    """Single samples, taken in one call, where all calls are alike; else the calls themselves (sentences differ in
+    length, and what they are called with by name need not have a batch)."""
+    import torch
+
+    from compress.models.blocks import Arguments
+
+    shapes = {tuple(x.shape[1:] if isinstance(x, torch.Tensor) else None for x in call.args) for call in inputs}
+    plain = all(
+        not call.keywords and all(x is None or isinstance(x, torch.Tensor | int | float) for x in call.args)
+        for call in inputs
+    )
+    whole = all(
+        len(x) == len(goal)
+        for call, goal in zip(inputs, goals, strict=True)
+        for x in call.args
+        if isinstance(x, torch.Tensor) and x.dim()
+    )
+    if not (plain and whole and len(shapes) == 1):
+        return Samples(len(inputs), lambda rows: [(inputs[row], goals[row]) for row in rows.tolist()])
+    # what is no tensor (a mask that is None) is the same for all
+    columns = [
+        _channels_last(torch.cat(column)) if isinstance(column[0], torch.Tensor) else column[0]
+        for column in zip(*(call.args for call in inputs), strict=True)
+    ]
+    goal = torch.cat(goals)
+
+    def take(rows: Tensor) -> list[tuple[Arguments, Tensor]]:
+        args = tuple(column[rows] if isinstance(column, torch.Tensor) else column for column in columns)
+        return [(Arguments(args, {}), goal[rows])]
+
+    return Samples(len(goal), take)
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from compress.recipe.sections import (
     Preprocess,
     Recipe,
     TaskSpec,
+    TranslationSpec,
 )
 from compress.recipe.writing import dump, dump_yaml
 
@@ -33,6 +34,7 @@ __all__ = [
     "Preprocess",
     "Recipe",
     "TaskSpec",
+    "TranslationSpec",
     "describe",
     "dump",
     "dump_yaml",

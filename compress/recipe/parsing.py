@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from compress.data.parallel import parallel_problems, parse_parallel
 from compress.data.spec import dataset_problems, parse_spec
 from compress.errors import DataError, unknown
 from compress.models.selectors import selector_problems
 from compress.models.source import KINDS, ModelSource
 from compress.passes import REGISTRY, Pass
 from compress.recipe.reading import read, unknown_key
-from compress.recipe.sections import TASKS, Budget, Calibration, Evaluate, Export, Name, Recipe, Seed, TaskSpec
+from compress.recipe.sections import (
+    TASKS,
+    Budget,
+    Calibration,
+    Evaluate,
+    Export,
+    ImageClassificationSpec,
+    Name,
+    Recipe,
+    Seed,
+    TaskSpec,
+    TranslationSpec,
+)
 from compress.recipe.sources import gather
 from compress.recipe.tree import Node, Problems, nearest
 from compress.targets import Target, load, names
@@ -61,15 +75,15 @@ def _recipe(root: Node, problems: Problems, check_files: bool) -> Recipe | None:
 
     target = _target(sections.get("target"), problems)
     name = section("name", Name, None)
-    model = _model(sections.get("model"), problems, check_files)
     task = _task(sections.get("task"), problems, check_files)
+    model = _model(sections.get("model"), _task_name(sections.get("task")), problems, check_files)
     calibration = section("calibration", Calibration, Calibration())
     passes = _passes(sections.get("passes"), target, problems)
     budget = section("budget", Budget, Budget())
     evaluate = section("evaluate", Evaluate, Evaluate())
     export = section("export", Export, Export())
     seed = section("seed", Seed, 0)
-    _check_dataset(sections.get("calibration"), "calibration", problems, check_files)
+    _check_calibration(sections.get("calibration"), _task_name(sections.get("task")), problems, check_files)
     _check_scores(sections.get("budget"), sections.get("task"), problems)
     if export is not None and target is not None:
         _check_opset(export, target, sections.get("export"), problems)
@@ -92,7 +106,7 @@ def _target(node: Node | None, problems: Problems) -> Target | None:
     return None
 
 
-def _model(node: Node | None, problems: Problems, check_files: bool) -> ModelSource | None:
+def _model(node: Node | None, task: str | None, problems: Problems, check_files: bool) -> ModelSource | None:
     if node is None:
         return None
     if not isinstance(node.value, dict):
@@ -107,16 +121,21 @@ def _model(node: Node | None, problems: Problems, check_files: bool) -> ModelSou
     model = read(ModelSource, node, "model", problems)
     if model is None:
         return None
-    found = model.problems()
+    found = model.problems(task)
     _tell("model", found, node, problems)
     if check_files and not found:
         for key, file in model.files().items():
-            if not Path(file).expanduser().is_file():
+            if not Path(file).expanduser().exists():
                 problems.add(
                     node.mapping[key].place,
                     f"model.{key}: there is no file {file}: relative paths start at the current directory",
                 )
     return model
+
+
+def _task_name(node: Node | None) -> str | None:
+    """The task that is meant, though its parameters may be wrong; None if there is none that is known."""
+    return next((name for name in (node.mapping if node else ()) if name in TASKS), None)
 
 
 def _task(node: Node | None, problems: Problems, check_files: bool) -> TaskSpec | None:
@@ -126,7 +145,8 @@ def _task(node: Node | None, problems: Problems, check_files: bool) -> TaskSpec 
     if named is None:
         return None
     name, parameters = named
-    _check_dataset(parameters, name, problems, check_files)
+    for key in _SETS[name].keys:
+        _check_dataset(parameters, key, name, problems, check_files)
     return read(TASKS[name], parameters, name, problems)
 
 
@@ -192,20 +212,48 @@ def _holder_of(selector: str, node: Node) -> Node:
     return node
 
 
-def _check_dataset(section: Node | None, label: str, problems: Problems, check_files: bool) -> None:
-    node = section.mapping.get("dataset") if section else None
+@dataclass(frozen=True)
+class _Sets:
+    """How a task writes its datasets: the keys that name one, and what finds problems with and without files."""
+
+    keys: tuple[str, ...]
+    with_files: Callable[[str], list[str]]
+    parse: Callable[[str], Any]
+
+    def problems(self, dataset: str, check_files: bool) -> list[str]:
+        if check_files:
+            return self.with_files(dataset)
+        try:
+            self.parse(dataset)
+        except DataError as error:
+            return [str(error)]
+        return []
+
+
+_SETS = {
+    ImageClassificationSpec.name: _Sets(("dataset",), dataset_problems, parse_spec),
+    TranslationSpec.name: _Sets(("dataset", "shots"), parallel_problems, parse_parallel),
+}
+
+
+def _check_dataset(section: Node, key: str, task: str, problems: Problems, check_files: bool) -> None:
+    node = section.mapping.get(key)
     if node is None or not isinstance(node.value, str):
         return
-    for message in dataset_problems(node.value) if check_files else _text_problems(node.value):
-        problems.add(node.place, f"{label}: {message}")
+    for message in _SETS[task].problems(node.value, check_files):
+        problems.add(node.place, f"{task}: {message}")
 
 
-def _text_problems(dataset: str) -> list[str]:
-    try:
-        parse_spec(dataset)
-    except DataError as error:
-        return [str(error)]
-    return []
+def _check_calibration(section: Node | None, task: str | None, problems: Problems, check_files: bool) -> None:
+    if section is None or task is None:
+        return
+    node = section.mapping.get("dataset")
+    if node is not None and isinstance(node.value, str):
+        for message in _SETS[task].problems(node.value, check_files):
+            problems.add(node.place, f"calibration: {message}")
+    length = section.mapping.get("max_seq_length")
+    if length is not None and length.value is not None and task == ImageClassificationSpec.name:
+        problems.add(length.place, "calibration.max_seq_length has no effect on images: take it out")
 
 
 def _check_scores(budget: Node | None, task: Node | None, problems: Problems) -> None:

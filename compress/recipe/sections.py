@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt, Interval, MinLen
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from compress.data.languages import LANGUAGES
+from compress.data.pairs import parse_pair
 from compress.data.preprocess import Deviation
 from compress.data.preprocess import Size as Pixels
+from compress.errors import DataError, unknown
 from compress.models.source import ModelSource
 from compress.passes import Pass
 from compress.targets import Target, load
@@ -123,24 +126,74 @@ class ImageClassificationSpec:
     batch_size: Annotated[int, Ge(1)] = 32
 
 
-TaskSpec: TypeAlias = ImageClassificationSpec
-TASKS: dict[str, type[TaskSpec]] = {ImageClassificationSpec.name: ImageClassificationSpec}
+def language_pair(value: str) -> str:
+    """The value itself.  Raises ValueError unless it is two languages that are known: 'en-fr'."""
+    try:
+        pair = parse_pair(value)
+    except DataError as error:
+        raise ValueError(str(error)) from error
+    for code in pair:
+        if code not in LANGUAGES:
+            raise ValueError(f"'{value}': {unknown('language', code, LANGUAGES)}")
+    return value
+
+
+Pair: TypeAlias = Annotated[
+    str, AfterValidator(language_pair), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z-]+-[A-Za-z-]+$"})
+]
+
+
+@dataclass(frozen=True)
+class TranslationSpec:
+    """Translate text: likelihood of reference translations, chrF++ and BLEU, and what of it the float model does alike.
+
+    pairs             of languages, each with an interval of its own in the results: en-fr.
+    dataset           of the scores: demo, parquet:PATH, tsv:PATH (a column a language) or hf:NAME, with a slice.
+    shots             rows that are shown as examples to a model that was not trained to translate; for others without
+                      effect.
+    num_likelihood    rows whose references are scored by likelihood, the first of the dataset; null: all.
+    num_translations  rows that are translated; null: all.
+    max_new_tokens    of a translation.
+    num_beams         1: greedy.
+    batch_size        texts a step while scoring.
+    """
+
+    name: ClassVar[str] = "translation"
+    scores: ClassVar[tuple[str, ...]] = ("nll_per_token", "nll_per_char", "chrf", "bleu", "identical")
+
+    pairs: Annotated[tuple[Pair, ...], MinLen(1)]
+    dataset: str = "demo[72:]"
+    shots: str = "demo[0:3]"
+    num_likelihood: Annotated[int, Ge(1)] | None = 100
+    num_translations: Annotated[int, Ge(1)] | None = 50
+    max_new_tokens: Annotated[int, Ge(1)] = 128
+    num_beams: Annotated[int, Interval(ge=1, le=64)] = 1
+    batch_size: Annotated[int, Ge(1)] = 8
+
+
+TaskSpec: TypeAlias = ImageClassificationSpec | TranslationSpec
+TASKS: dict[str, type[TaskSpec]] = {
+    ImageClassificationSpec.name: ImageClassificationSpec,
+    TranslationSpec.name: TranslationSpec,
+}
 
 
 @dataclass(frozen=True)
 class Calibration:
     """The inputs that passes learn from; never those that the scores are taken on.
 
-    dataset      as in the task.
-    num_samples  at most so many of them, drawn by `seed`; null: all.
-    seed         of the draw and its order.
-    batch_size   samples a step.
+    dataset         as in the task.
+    num_samples     at most so many of them, drawn by `seed`; null: all.
+    seed            of the draw and its order.
+    batch_size      samples a step.
+    max_seq_length  tokens of a calibration text, which holds several pairs of sentences; for translation alone.
     """
 
     dataset: str = "demo"
     num_samples: Annotated[int, Ge(1)] | None = 128
     seed: Seed = 0
     batch_size: Annotated[int, Ge(1)] = 32
+    max_seq_length: Annotated[int, Ge(8)] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,8 +201,9 @@ class Budget:
     """What the result must keep to; if it misses, the artefact is kept and the exit code is 1.
 
     size           of the artefact's model file: a number of bytes, or with a unit: 5MB is 5,000,000, 5MiB 5,242,880.
-    max_drop       by score, how many points of a hundred it may fall below the float model's on the same data:
-                   {top1: 0.5} allows 89.3 % to become 88.8 %; {agreement: 2} asks for 98 % agreement.
+    max_drop       by score, how much worse than the float model's it may be on the same data. Shares in points of a
+                   hundred: {top1: 0.5} allows 89.3 % to become 88.8 %, {agreement: 2} asks for 98 % agreement; chrf and
+                   bleu in their own points; nll_per_token and nll_per_char in nats that they may rise.
     latency_ratio  largest latency as a share of the float ONNX model's, measured side by side: 0.45.
     """
 

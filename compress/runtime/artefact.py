@@ -20,7 +20,7 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -31,6 +31,7 @@ from compress.tasks.base import Figure, Scores
 
 FORMAT = 1
 MANIFEST, MODEL = "compress.json", "model.onnx"
+ENCODER, DECODER = "encoder_model.onnx", "decoder_model_merged.onnx"  # the two graphs of an encoder–decoder model
 _PARTIAL = f"{MANIFEST}.partial"  # all that a killed write can leave behind; no part of the artefact
 _OWN_HASH = "manifest_sha256"
 _ZEROS = "0" * 64
@@ -50,11 +51,21 @@ class Artefact:
 
     @property
     def model_path(self) -> Path:
-        return self.directory / MODEL
+        """The graph that gives the answers: of an encoder–decoder model the decoder's."""
+        return self.directory / (MODEL if MODEL in self.manifest["files"] else DECODER)
+
+    @property
+    def model_files(self) -> tuple[str, ...]:
+        """Names of the graphs and of the files beside them that hold their weights (model.onnx_data, …)."""
+        return tuple(sorted(filter(_holds_model, self.manifest["files"])))
 
     @property
     def model_sha256(self) -> str:
-        return str(self.manifest["files"][MODEL]["sha256"])
+        """Of the model's file; of several, the sha256 of the lines '<sha256>  <name>' of each, as sha256sum writes."""
+        hashes = {name: str(self.manifest["files"][name]["sha256"]) for name in self.model_files}
+        if len(hashes) == 1:
+            return next(iter(hashes.values()))
+        return hashlib.sha256("".join(f"{found}  {name}\n" for name, found in hashes.items()).encode()).hexdigest()
 
     @property
     def description(self) -> str:
@@ -92,12 +103,14 @@ class Artefact:
 
     @property
     def model_bytes(self) -> int:
-        """Bytes of model.onnx and of the files beside it that hold its weights (model.onnx.data, …)."""
-        return sum(size for name, size in self.file_bytes.items() if name == MODEL or name.startswith(f"{MODEL}."))
+        """Bytes of the graphs and of the files beside them that hold their weights."""
+        return sum(self.file_bytes[name] for name in self.model_files)
 
     def gzip_bytes(self) -> int:
-        """Bytes of a download: every file, deflated as `gzip -6` does."""
-        return sum(_deflated(self.directory / name) for name in self.file_bytes)
+        """Bytes of a download: every file, deflated as `gzip -1` does."""
+        listed = self.manifest["files"]
+        known = sum(_deflated_once(entry["sha256"], self.directory / name) for name, entry in listed.items())
+        return known + _deflated(self.directory / MANIFEST)
 
 
 def open_artefact(directory: str | Path) -> Artefact:
@@ -137,7 +150,7 @@ def write_manifest(directory: str | Path, content: Mapping[str, Any]) -> Artefac
             raise ArtefactError(problem)
         if name != MANIFEST:
             files[name] = {"sha256": _sha256(file), "bytes": file.stat().st_size}
-    if MODEL not in files:
+    if not _has_model(files):
         raise ArtefactError(f"{directory / MODEL}: no such file: write the model before the manifest")
     manifest = {**content, "format": FORMAT, "files": files, _OWN_HASH: _ZEROS}
     try:
@@ -158,6 +171,14 @@ def with_scores(artefact: Artefact, scores: Scores, float_sha256: str | None = N
     if float_sha256 is not None:
         content["float_sha256"] = float_sha256
     return write_manifest(artefact.directory, content)
+
+
+def _has_model(files: Iterable[str]) -> bool:
+    return MODEL in files or {ENCODER, DECODER} <= set(files)
+
+
+def _holds_model(name: str) -> bool:
+    return name.endswith((".onnx", ".onnx_data")) or ".onnx." in name
 
 
 def as_artefact(artefact: Artefact | str | Path) -> Artefact:
@@ -192,7 +213,7 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
         _check_types(path, _mapping(path, f"files.{name}", entry), {"sha256": str, "bytes": int}, {}, f"files.{name}.")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name or name == MANIFEST:
             raise ArtefactError(f"{path}: lists '{name}', which is no file inside the artefact")
-    if MODEL not in manifest["files"]:
+    if not _has_model(manifest["files"]):
         raise ArtefactError(f"{path}: lists no {MODEL}: an artefact has one")
     return manifest
 
@@ -309,8 +330,17 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+_DEFLATED: dict[str, int] = {}  # by sha256: a file of 1 GB takes long, and an artefact moves to its place unchanged
+
+
+def _deflated_once(sha256: str, path: Path) -> int:
+    if sha256 not in _DEFLATED:
+        _DEFLATED[sha256] = _deflated(path)
+    return _DEFLATED[sha256]
+
+
 def _deflated(path: Path) -> int:
-    deflate = zlib.compressobj(level=6, wbits=31)  # 31: with gzip's header and checksum
+    deflate = zlib.compressobj(level=1, wbits=31)  # 31: with gzip's header and checksum
     return sum(len(deflate.compress(block)) for block in _blocks(path)) + len(deflate.flush())
 
 

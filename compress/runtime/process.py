@@ -14,15 +14,17 @@ import compress
 from compress.errors import ArtefactError
 
 
-def run_worker(job: dict[str, Any], about: str, directory: Path) -> dict[str, Any]:
-    """The result of `job` (see `compress.runtime.worker`) in a process of its own; `directory` takes the two files.
+def run_worker(
+    job: dict[str, Any], about: str, directory: Path, module: str = "compress.runtime.worker"
+) -> dict[str, Any]:
+    """The result of `job` (see `module`) in a process of its own; `directory` takes the two files.
 
     Raises ArtefactError, with `about` in front and the process's last words, if it fails.
     """
     job_path, result_path = directory / "job.json", directory / "result.json"
     result_path.unlink(missing_ok=True)
     job_path.write_text(json.dumps(job), encoding="utf-8")
-    command = [sys.executable, "-m", "compress.runtime.worker", str(job_path), str(result_path)]
+    command = [sys.executable, "-m", module, str(job_path), str(result_path)]
     done = subprocess.run(command, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()

@@ -6,6 +6,8 @@ import ctypes
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +50,8 @@ class Session:
         return np.concatenate([self._run(_filled(chunk, size))[: len(chunk)] for chunk in chunks])
 
     def _run(self, inputs: Float) -> Float:
-        try:
+        with running(self.path):
             return self.session.run([self.output_name], {self.input_name: inputs})[0]  # type: ignore[no-any-return]
-        except _errors() as error:
-            raise ArtefactError(f"{self.path}: onnxruntime cannot run it: {_first_line(error)}") from error
 
     def _check(self, inputs: Float) -> None:
         sizes = zip(inputs.shape[1:], self.input_shape[1:], strict=False)
@@ -132,6 +132,15 @@ def inference_session(path: Path, options: Any, changed: bytes | None = None) ->
         hint = ": export with opset <= 26 and IR version <= 13" if "opset" in message or "IR version" in message else ""
         version = onnxruntime.__version__
         raise ArtefactError(f"{path}: onnxruntime {version} cannot load it: {message}{hint}") from error
+
+
+@contextmanager
+def running(path: Path) -> Iterator[None]:
+    """Scope: what onnxruntime raises while it runs the model at `path` becomes an ArtefactError."""
+    try:
+        yield
+    except _errors() as error:
+        raise ArtefactError(f"{path}: onnxruntime cannot run it: {_first_line(error)}") from error
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -11,7 +11,10 @@ from compress.errors import ArtefactError
 from compress.passes.base import Progress, silent
 from compress.runtime.artefact import MANIFEST, Artefact, as_artefact, open_artefact
 from compress.runtime.scoring import score
-from compress.tasks.base import Figure, Task
+from compress.tasks.base import Figure, Scores, Task
+
+# Takes an artefact's scores anew, beside the float one's where that is given.
+Rescore = Callable[[Artefact, Artefact | None], Scores]
 
 
 class Verdict(Enum):
@@ -64,6 +67,33 @@ def verify(
 
     Raises ArtefactError for a float artefact that is damaged or not the one that the manifest records.
     """
+    if task is None:
+        return _verified(directory, None, None, float_artefact)
+    evaluated = task
+
+    def rescore(artefact: Artefact, reference: Artefact | None) -> Scores:
+        return score(artefact, evaluated, float_artefact=reference, threads=threads, progress=progress)
+
+    return _verified(directory, rescore, task.fingerprints()["evaluation"], float_artefact)
+
+
+def verify_scores(
+    directory: str | Path,
+    rescore: Rescore,
+    data_sha256: str,
+    *,
+    float_artefact: Artefact | str | Path | None = None,
+) -> Verification:
+    """As `verify`, for any task: `rescore` takes the scores anew, of evaluation data with this hash."""
+    return _verified(directory, rescore, data_sha256, float_artefact)
+
+
+def _verified(
+    directory: str | Path,
+    rescore: Rescore | None,
+    data_sha256: str | None,
+    float_artefact: Artefact | str | Path | None,
+) -> Verification:
     try:
         artefact = open_artefact(directory)
     except ArtefactError as error:
@@ -72,11 +102,11 @@ def verify(
         )
     number = f"{len(artefact.manifest['files'])} files"
     checks = [Check("files", number, f"{number} of the same sha256", Verdict.EXACT)]
-    if task is None:
+    if rescore is None or data_sha256 is None:
         return Verification((*checks, *_unchecked(artefact, "no task was given")))
     reference = None if float_artefact is None else _reference(artefact, float_artefact)
-    found = score(artefact, task, float_artefact=reference, threads=threads, progress=progress)
-    return Verification((*checks, _data(artefact, task), *_scores(artefact, found)))
+    found = rescore(artefact, reference)
+    return Verification((*checks, _data(artefact, data_sha256), *_scores(artefact, found)))
 
 
 def _reference(artefact: Artefact, given: Artefact | str | Path) -> Artefact:
@@ -90,9 +120,8 @@ def _reference(artefact: Artefact, given: Artefact | str | Path) -> Artefact:
     return reference
 
 
-def _data(artefact: Artefact, task: Task) -> Check:
+def _data(artefact: Artefact, found: str) -> Check:
     recorded = artefact.manifest["lock"].get("evaluation_sha256")
-    found = task.fingerprints()["evaluation"]
     if recorded == found:
         return Check("evaluation data", recorded[:12], found[:12], Verdict.EXACT)
     shown = "nothing" if recorded is None else str(recorded)[:12]

@@ -3,7 +3,7 @@
 Jobs, with `model` an ONNX file and `inputs` a .npy file of float32 [N, …]:
 
     {"job": "load", "model", "inputs", "threads"}
-        → {"load_ms", "rss_after_load_bytes", "peak_rss_bytes"}
+        → {"load_ms", "rss_after_load_bytes", "peakrss_bytes"}
     {"job": "interleave", "models": [{"model", "inputs"}, …], "threads", "runs": {…Runs}}
         → {"single": [[ms, …] a model], "batch": [[ms, …] a model], "energy_joules": [… a model] or null}
 """
@@ -14,7 +14,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,17 @@ from compress.tasks.base import Float
 _ENERGY_SECONDS = 1.0  # RAPL counts about every millisecond: a second keeps its step below 0.1 %
 
 
-def main(job_path: str, result_path: str) -> int:
-    """Do the job and write the result.  A CompressError ends with its message on stderr and code 2."""
+Job = Callable[..., dict[str, Any]]
+
+
+def main(job_path: str, result_path: str, jobs: Mapping[str, Job] | None = None) -> int:
+    """Do the job, one of `jobs` or of those here, and write the result.
+
+    A CompressError ends with its message on stderr and code 2.
+    """
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     try:
-        result = JOBS[job.pop("job")](**job)
+        result = (jobs or JOBS)[job.pop("job")](**job)
     except CompressError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -46,9 +52,9 @@ def load(model: str, inputs: str, threads: int) -> dict[str, Any]:
     start = time.perf_counter()
     session = open_session(model, threads)
     load_ms = (time.perf_counter() - start) * 1e3
-    after_load = _rss_bytes("VmRSS")
+    after_load = rss_bytes("VmRSS")
     session(samples[:1])
-    return {"load_ms": load_ms, "rss_after_load_bytes": after_load, "peak_rss_bytes": _rss_bytes("VmHWM")}
+    return {"load_ms": load_ms, "rss_after_load_bytes": after_load, "peakrss_bytes": rss_bytes("VmHWM")}
 
 
 def interleave(models: Sequence[dict[str, str]], threads: int, runs: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def interleave(models: Sequence[dict[str, str]], threads: int, runs: dict[str, A
     }
 
 
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {"load": load, "interleave": interleave}
+JOBS: dict[str, Job] = {"load": load, "interleave": interleave}
 
 
 def _calls(session: Session, samples: Float, size: int) -> Callable[[int], object]:
@@ -105,7 +111,7 @@ def _samples(path: str) -> Float:
     return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
 
 
-def _rss_bytes(field: str) -> int:
+def rss_bytes(field: str) -> int:
     """Resident memory now (VmRSS) or at its highest (VmHWM).
 
     Where there is no /proc, getrusage knows the highest alone, and both are that; it is not asked on Linux, where a
@@ -122,4 +128,4 @@ def _rss_bytes(field: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from compress.jobs.images import task_of_artefact
 from compress.runtime.artefact import open_artefact
 from compress.runtime.session import open_session
 from compress.tasks.image_classification import ImageClassification
-from compress.jobs.images import task_of_artefact
 
 PAIRS = 60
 WARM_UPS = 10

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.errors import ModelError
 from compress.models.blocks import BlockWalk, find_blocks, inside, run_block
 from compress.models.calls import tensors
 from compress.models.layers import weighted_layers
@@ -90,7 +89,7 @@ def test_a_walk_gives_the_inputs_and_outputs_of_a_plain_forward(case: tuple[nn.M
     walk = BlockWalk(model, blocks, [(part,) for part in x.split(1)])
     for block in blocks:
         given = walk.inputs(block)
-        torch.testing.assert_close(torch.cat([arguments[0] for arguments in given]), inputs[block])
+        torch.testing.assert_close(torch.cat([arguments.args[0] for arguments in given]), inputs[block])
         results = run_block(model, block, given)
         torch.testing.assert_close(torch.cat(results), outputs[block])
         walk.done(block, results)
@@ -176,9 +175,9 @@ def test_a_block_that_works_in_place_leaves_its_inputs_as_they_were() -> None:
     walk = BlockWalk(model, ["0", "1", "2"], [(x,)])
     for block in walk.blocks:
         inputs = walk.inputs(block)
-        before = inputs[0][0].clone()
+        before = inputs[0].args[0].clone()
         first, second = run_block(model, block, inputs), run_block(model, block, inputs)
-        assert torch.equal(inputs[0][0], before)
+        assert torch.equal(inputs[0].args[0], before)
         assert torch.equal(first[0], second[0])
         walk.done(block, first)
     assert torch.equal(first[0], run(model, x))
@@ -223,7 +222,7 @@ def test_blocks_may_give_nested_results_and_take_arguments_by_name() -> None:
     assert isinstance(walk.outputs["layers.0"][0], Both)
 
 
-def test_an_argument_that_has_only_a_name_is_refused() -> None:
+def test_an_argument_that_has_only_a_name_keeps_it() -> None:
     class Named(nn.Sequential):
         def forward(self, x: Tensor, *, scale: float = 1.0) -> Tensor:
             return super().forward(x) * scale
@@ -237,10 +236,9 @@ def test_an_argument_that_has_only_a_name_is_refused() -> None:
             return self.layers[0](x, scale=2.0)
 
     model, x = Model(), torch.ones(1, 3)
-    with pytest.raises(ModelError) as caught:
-        BlockWalk(model, find_blocks(model, x), [(x,)]).inputs("layers.0")
-    expected = "block layers.0 takes scale by name alone, and calibration by blocks cannot: round with 'rtn'"
-    assert str(caught.value) == expected
+    inputs = BlockWalk(model, find_blocks(model, x), [(x,)]).inputs("layers.0")
+    assert (len(inputs[0].args), inputs[0].keywords) == (1, {"scale": 2.0})
+    assert torch.equal(run_block(model, "layers.0", inputs)[0], run(model, x))
 
 
 def test_a_block_runs_with_the_grids_of_its_own_calls() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from compress.models.blocks import Arguments
 from compress.models.learned import LearnedActivation, LearnedBlock, LearnedWeight
 from compress.models.quantized import (
     QuantizedActivation,
@@ -125,9 +126,9 @@ def test_a_block_starts_as_it_was_and_without_learning_settles_to_that() -> None
     before, whole = quantized_weights(model), run(model, images())
     with LearnedBlock(model, "blocks.0", 0.0, torch.Generator()) as learned:
         assert len(learned.magnitudes) == 2 + 2 + 1  # scales, biases, the range inside the block
-        first = learned([x])
+        first = learned(Arguments((x,), {}))
         learned.settle()
-        torch.testing.assert_close(learned([x]), first)
+        torch.testing.assert_close(learned(Arguments((x,), {})), first)
     for name, weight in quantized_weights(model).items():
         assert torch.equal(weight.codes, before[name].codes)
     assert torch.equal(run(model, images()), whole)
@@ -136,7 +137,7 @@ def test_a_block_starts_as_it_was_and_without_learning_settles_to_that() -> None
 def fail(model: nn.Module) -> None:
     with LearnedBlock(model, "blocks.0", 0.0, torch.Generator()) as learned:
         assert not any(parameter.requires_grad for parameter in model.parameters() if parameter.dim() == 1)
-        learned([torch.rand(2, 5, 8, 8)])  # it takes six channels
+        learned(Arguments((torch.rand(2, 5, 8, 8),), {}))  # it takes six channels
 
 
 def test_leaving_the_scope_leaves_nothing_learned_in_the_model_also_after_an_error() -> None:
@@ -166,7 +167,7 @@ def test_a_step_goes_against_the_sign_of_the_gradient_and_ends_at_half() -> None
     model = quantized_net()
     with LearnedBlock(model, "blocks.0", 0.0, torch.Generator()) as learned:
         learned.zero_grad()
-        learned([torch.rand(2, 6, 8, 8)]).square().sum().backward()
+        learned(Arguments((torch.rand(2, 6, 8, 8),), {})).square().sum().backward()
         learned.step_offsets(0.1)
         for weight in learned.weights.values():
             gradient = weight.offsets.grad

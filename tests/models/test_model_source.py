@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compress.models.source import PACKAGES, ModelSource
+from compress.models.source import PACKAGES, SHAPES, TEXT_PACKAGES, ModelSource
 
 UNSAID = "does not say where the model comes from: write "
 NO_FUNCTION = "names no function in a Python file: write factory:model.py:build"
@@ -106,3 +106,83 @@ def test_a_source_that_means_nothing_is_told(source: str, told: str) -> None:
 )
 def test_keys_that_do_not_go_together_are_told(source: ModelSource, told: str) -> None:
     assert source.problems() == [told]
+
+
+@pytest.mark.parametrize(
+    "source", [*(f"package:{name}" for name in TEXT_PACKAGES), *(f"random:{name}" for name in SHAPES)]
+)
+def test_translators_that_ship_are_sources_of_translation(source: str) -> None:
+    assert ModelSource(source, seed=3 if source.startswith("random:") else 0).problems("translation") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "files"),
+    [
+        ("gguf:models/m.gguf", {"source": "models/m.gguf"}),
+        ("path:models/nllb", {"source": "models/nllb"}),
+        ("hf:org/name@main", {}),
+    ],
+)
+def test_sources_of_translators_name_their_files(source: str, files: dict[str, str]) -> None:
+    assert ModelSource(source).problems("translation") == []
+    assert ModelSource(source).files() == files
+
+
+@pytest.mark.parametrize(
+    ("source", "task", "told"),
+    [
+        (
+            ModelSource("timm:resnet18"),
+            "translation",
+            "source: 'timm:' has no translators: write one of package, hf, path, gguf, random, "
+            "such as hf:facebook/m2m100_418M",
+        ),
+        (
+            ModelSource("random:opus-mt"),
+            "image_classification",
+            "source: 'random:' has no image classifiers: write one of package, timm, torchvision, hf, cifar, path, "
+            "factory, such as torchvision:resnet18",
+        ),
+        (
+            ModelSource("package:gemma-3-270m"),
+            "image_classification",
+            "source: unknown package 'gemma-3-270m': known: efficientnet-lite0, efficientnet-lite1, efficientnet-lite2",
+        ),
+        (
+            ModelSource("gemma-3-270m"),
+            "translation",
+            "source 'gemma-3-270m' " + UNSAID + "package:gemma-3-270m",
+        ),
+        (
+            ModelSource("random:nllb-600M"),
+            None,
+            "source: unknown shape 'nllb-600M': did you mean 'nllb-600m'?",
+        ),
+        (ModelSource("gguf:model.bin"), None, "source 'gguf:model.bin' is no GGUF file: write gguf:model.gguf"),
+        (
+            ModelSource("gguf:m.gguf", weights="random"),
+            None,
+            "weights: 'gguf:' gives the weights: take 'random' out, or write source: random:nllb-600m",
+        ),
+        (
+            ModelSource("path:w.safetensors"),
+            "translation",
+            "source 'path:w.safetensors' names a file: a translator is a directory with its config: "
+            "write path:DIRECTORY",
+        ),
+        (
+            ModelSource("path:m.gguf"),
+            "translation",
+            "source 'path:m.gguf' names a file: a translator is a directory with its config: write gguf:m.gguf",
+        ),
+        (
+            ModelSource("path:model", architecture="hf:org/name"),
+            "translation",
+            "architecture is for image classifiers: take it out, a translator's config names its own",
+        ),
+        (ModelSource("hf:org/name", num_classes=3), "translation", "num_classes is for image classifiers: take it out"),
+        (ModelSource("hf:org/name", labels="a.txt"), "translation", "labels is for image classifiers: take it out"),
+    ],
+)
+def test_what_does_not_fit_a_task_is_told(source: ModelSource, task: str | None, told: str) -> None:
+    assert source.problems(task) == [told]

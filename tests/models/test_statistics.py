@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from compress.errors import ModelError
 from compress.models import statistics
+from compress.models.blocks import Reached
 from compress.models.statistics import Gram, collect, input_vectors
 from tests.nets import images, run
 
@@ -102,3 +103,15 @@ def test_collecting_leaves_no_hook_behind_even_after_an_error() -> None:
     with pytest.raises(RuntimeError), collect({"fc": layer}):
         layer(torch.ones(1, 3))
     assert not layer._forward_pre_hooks
+
+
+def test_a_forward_ends_when_all_layers_have_run_as_often_as_they_do() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    later: list[int] = []
+    model[2].register_forward_pre_hook(lambda module, inputs: later.append(1))
+    with collect({"0": model[0], "1": model[1]}, runs=2) as grams:
+        for _ in range(3):
+            with pytest.raises(Reached):
+                model(torch.ones(4, 2))
+    assert [gram.count for gram in grams.values()] == [12, 12]
+    assert later == []

@@ -155,3 +155,22 @@ def test_only_the_codes_change_and_they_keep_their_bits(options: dict[str, objec
     assert torch.equal(weight, before)
     assert (quantized.scales is plain.scales, quantized.multipliers is plain.multipliers) == (True, True)
     assert -2 <= int(quantized.codes.min()) <= int(quantized.codes.max()) <= 1
+
+
+def test_rows_are_rounded_alike_however_many_are_worked_on_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, hessian = problem(3, rows=10)
+    affine = nearest(weight, 3, 4, symmetric=False)
+    whole = gptq_rows(weight, affine, hessian)
+    monkeypatch.setattr(module, "ROWS", 3)
+    assert torch.equal(gptq_rows(weight, affine, hessian).codes, whole.codes)
+    monkeypatch.setattr(module, "SMALL", 0)  # float32
+    loose = gptq_rows(weight, affine, hessian)
+    assert loss(weight, loose, hessian) == pytest.approx(loss(weight, whole, hessian), rel=0.2)
+
+
+def test_the_own_order_decides_the_first_column_first() -> None:
+    weight, hessian = torch.tensor([[0.4, 0.4]]), torch.tensor([[1.0, 1.0], [1.0, 2.0]])
+    # the more active second column goes first and rounds to 0; the first one takes 0.4 over: 0.8 rounds to 1
+    assert gptq_rows(weight, grid(1, 2), hessian, damping=1e-9).codes.tolist() == [[1, 0]]
+    # H⁻¹ = [[2, −1], [−1, 1]]: half of the first column's error goes to the second: 0.6 rounds to 1
+    assert gptq_rows(weight, grid(1, 2), hessian, damping=1e-9, act_order=False).codes.tolist() == [[0, 1]]

@@ -15,6 +15,7 @@ from torch.nn.modules import module as global_hooks
 
 from compress.applying import apply_one, keep_promises
 from compress.errors import PromiseBroken
+from compress.models.dynamic import dynamic_layers
 from compress.models.learned import LearnedActivation, LearnedWeight
 from compress.models.quantized import quantized_activations, stored
 from compress.models.snapshot import load_snapshot, save_snapshot
@@ -25,9 +26,11 @@ from compress.passes import (
     Equalize,
     FoldBatchNorm,
     Pass,
+    QuantizeDynamic,
     QuantizeStatic,
     QuantizeWeights,
     Reconstruct,
+    Smooth,
 )
 from tests.nets import NETS, context, images, run
 
@@ -95,6 +98,9 @@ CASES = {
     # at most four bits, and networks as small as these feel each of them
     "quantize.weights integer": weights_case(0.7, num_bits=4, strategy="group", group_size=4, group_scales="integer"),
     "quantize.weights gptq": weights_case(0.15, num_bits=6, algorithm="gptq"),
+    "quantize.weights own order": weights_case(0.15, num_bits=6, algorithm="gptq", act_order=False),
+    "quantize.weights hqq": weights_case(0.15, num_bits=6, algorithm="hqq", symmetric=False),
+    "quantize.weights awq": weights_case(0.2, num_bits=6, algorithm="awq"),
     "quantize.weights adaround": weights_case(0.15, num_bits=6, algorithm="adaround", iterations=20),
     "quantize.static": Case(
         (FOLD,),
@@ -103,6 +109,18 @@ CASES = {
         make_float,
         tuple(f"quantize.static: {line.format('int8 was asked for')}" for line in WEIGHT_IS_FLOAT),  # type: ignore[arg-type]
     ),
+    "quantize.dynamic": Case(
+        (FOLD,),
+        QuantizeDynamic(),
+        0.05,
+        make_float,
+        (
+            "quantize.dynamic: the weight of head is float, int8 was asked for",
+            "quantize.dynamic: the weight of blocks.0.qkv is float, int8 was asked for",
+        ),
+        (CorrectBias(),),
+    ),
+    "smooth": Case((FOLD,), Smooth(), 1e-4),
     "correct.bias": Case((FOLD, QuantizeWeights(num_bits=6)), CorrectBias(), 0.15),
     "reconstruct": Case(
         (FOLD, QuantizeWeights(num_bits=4), QuantizeStatic()),
@@ -162,9 +180,11 @@ def test_the_output_stays_near_to_the_float_model_s(name: str, net: str) -> None
 def test_a_pass_leaves_no_hook_and_no_scaffolding(name: str, net: str) -> None:
     model = finished(name, net)
     at_root = 1 if quantized_activations(model) else 0  # they put activations on their grids
-    for module in model.modules():
+    dynamic = dynamic_layers(model)  # their inputs
+    for path, module in model.named_modules():
         expected = at_root if module is model else 0
-        assert (len(module._forward_pre_hooks), len(module._forward_hooks)) == (expected, expected)
+        assert len(module._forward_pre_hooks) == expected + (path in dynamic)
+        assert len(module._forward_hooks) == expected
         assert not isinstance(module, LearnedWeight | LearnedActivation)
         assert isinstance(getattr(module, "bias", None), nn.Parameter | None)
         assert "forward" not in vars(module)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from compress.errors import ModelError
 from compress.models.learned import LearnedBlock
-from compress.models.quantized import as_float, quantized_activations, quantized_weights
+from compress.models.quantized import as_float, quantized_activations, quantized_weights, set_weight
+from compress.numerics.grid import nearest
 from compress.passes import Context, CorrectBias, FoldBatchNorm, QuantizeStatic, QuantizeWeights, Reconstruct
 from tests.nets import NETS, context, images, run
 
@@ -110,11 +111,18 @@ def test_ranges_shrink_or_stay() -> None:
 
 
 def test_a_block_without_quantization_is_left_as_it_is() -> None:
-    model = quantized("convolutions", ignore=("head",))
+    model = quantized("convolutions", ignore=("blocks.1", "head"))
+    set_weight(model.head, nearest(model.head.weight, 3))
     where = context(X)
     Reconstruct(iterations=5).apply(model, where)
-    assert where.notes[-1].startswith("head: ")
-    assert where.notes[-1].endswith(", nothing in it is quantized")
+    assert where.notes[2].startswith("blocks.1: ")
+    assert where.notes[2].endswith(", nothing in it is quantized")
+
+
+def test_the_walk_ends_with_the_last_block_that_is_quantized() -> None:
+    model, where = quantized("convolutions", ignore=("blocks.1", "head")), context(X)
+    Reconstruct(iterations=5).apply(model, where)
+    assert [note.split(":")[0] for note in where.notes] == ["conv_stem", "blocks.0"]
 
 
 def test_a_block_that_is_near_enough_is_left_as_it_is() -> None:

@@ -102,8 +102,8 @@ def test_every_limit_that_is_missed_is_told() -> None:
     budget = Budget(size_bytes=5_000_000, max_drop={"top1": 0.4, "agreement": 1.5, "top5": 1}, latency_ratio=0.45)
     assert list(misses(budget, ROW, FLOAT_SCORES)) == [
         "the model file takes 5,000,001 bytes, the budget allows 5,000,000",
-        "agreement drops by 2.00 points, the budget allows 1.5",
-        "top1 drops by 0.50 points, the budget allows 0.4",
+        "agreement is worse by 2.00 points, the budget allows 1.5",
+        "top1 is worse by 0.50 points, the budget allows 0.4",
         "top5 was not measured (top5 needs more than five classes): take it out of budget.max_drop",
         "the latency is 0.460 of the float model's, the budget allows 0.45",
     ]

@@ -20,6 +20,7 @@ from compress.recipe import (
     ImageClassificationSpec,
     Preprocess,
     Recipe,
+    TranslationSpec,
     parse,
 )
 from compress.recipe.sections import size_in_bytes
@@ -198,3 +199,34 @@ def test_every_override_of_preprocessing_is_one_of_the_preprocessor() -> None:
     assert given == {"crop": (96, 96), "mean": (0.0, 0.0, 0.0)}
     assert replace(Preprocessor(256, (224, 224)), **given).crop == (96, 96)
     assert Preprocess().given() == {}
+
+
+def test_a_translator_is_asked_for_by_its_pairs() -> None:
+    recipe = parse("name: x\nmodel: random:opus-mt\ntask: {translation: {pairs: [en-fr, en-zh-Hant]}}\n")
+    assert recipe.task == TranslationSpec(("en-fr", "en-zh-Hant"))
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("{pairs: [en-fe]}", "'en-fe': unknown language 'fe'"),
+        ("{pairs: [french]}", "'french' is not a language pair: write SOURCE-TARGET"),
+        ("{pairs: [fr-fr]}", "'fr-fr': source and target are the same"),
+        ("{pairs: []}", "pairs"),
+        ("{pairs: [en-fr], dataset: 'folder:x'}", "unknown kind of parallel text 'folder'"),
+        ("{pairs: [en-fr], shots: 'demo[3:1]'}", "dataset 'demo[3:1]'"),
+    ],
+)
+def test_wrong_tasks_of_translation_are_told(task: str, message: str) -> None:
+    with pytest.raises(RecipeError) as told:
+        parse(f"name: x\nmodel: random:opus-mt\ntask: {{translation: {task}}}\n")
+    assert message in str(told.value)
+
+
+def test_a_classifier_cannot_translate_nor_a_translator_classify() -> None:
+    with pytest.raises(RecipeError, match="timm"):
+        parse("name: x\nmodel: timm:resnet18\ntask: {translation: {pairs: [en-fr]}}\n")
+    with pytest.raises(RecipeError, match="random"):
+        parse("name: x\nmodel: random:opus-mt\ntask: image_classification\n")
+    with pytest.raises(RecipeError, match="max_seq_length has no effect on images"):
+        parse(SMALL + "calibration: {max_seq_length: 64}\n")

@@ -18,6 +18,7 @@ from compress.recipe import (
     ImageClassificationSpec,
     Preprocess,
     Recipe,
+    TranslationSpec,
     dump,
     dump_yaml,
     parse,
@@ -71,26 +72,47 @@ PARAMETERS = st.fixed_dictionaries(
 )
 
 
+IMAGE_WORK = st.tuples(
+    MODELS,
+    st.builds(ImageClassificationSpec, DATASETS, PREPROCESS, COUNT),
+    st.builds(Calibration, DATASETS, st.none() | COUNT, SEED, COUNT),
+)
+PARALLEL = st.sampled_from(["demo", "demo[2:5]", "parquet:a b.parquet[0:128]", "tsv:x.tsv", "hf:org/name@main:train"])
+TEXT_WORK = st.tuples(
+    st.sampled_from(["hf:org/name", "path:folder", "gguf:a b.gguf", "package:gemma-3-270m", "random:opus-mt"]).map(
+        ModelSource
+    ),
+    st.builds(
+        TranslationSpec,
+        st.lists(st.sampled_from(["en-fr", "zh-Hant-en", "de-zh-Hant"]), min_size=1, max_size=3).map(tuple),
+        dataset=PARALLEL,
+        shots=PARALLEL,
+        num_likelihood=st.none() | COUNT,
+        num_translations=st.none() | COUNT,
+    ),
+    st.builds(Calibration, PARALLEL, st.none() | COUNT, SEED, COUNT, st.none() | st.integers(min_value=8)),
+)
+
+
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
     target = draw(st.sampled_from(names()))
     fold, toy_round = REGISTRY["toy.fold"], REGISTRY["toy.round"]
     passes = draw(st.lists(PARAMETERS.map(lambda given: toy_round(**given)) | st.builds(fold), max_size=3))
     device = load(target)
+    model, task, calibration = draw(IMAGE_WORK | TEXT_WORK)
     return Recipe(
         name=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True)),
-        model=draw(MODELS),
-        task=draw(st.builds(ImageClassificationSpec, DATASETS, PREPROCESS, COUNT)),
-        calibration=draw(st.builds(Calibration, DATASETS, st.none() | COUNT, SEED, COUNT)),
+        model=model,
+        task=task,
+        calibration=calibration,
         passes=tuple(each for each in passes if not each.problems(device)),
         target=target,
         budget=draw(
             st.builds(
                 Budget,
                 st.none() | COUNT,
-                st.dictionaries(
-                    st.sampled_from(["top1", "top5", "agreement"]), st.floats(min_value=0, allow_infinity=False)
-                ),
+                st.dictionaries(st.sampled_from(task.scores), st.floats(min_value=0, allow_infinity=False)),
                 st.none() | POSITIVE,
             )
         ),
@@ -141,7 +163,7 @@ def test_a_dump_is_plain_and_has_every_default() -> None:
                 "batch_size": 32,
             }
         },
-        "calibration": {"dataset": "demo", "num_samples": 128, "seed": 0, "batch_size": 32},
+        "calibration": {"dataset": "demo", "num_samples": 128, "seed": 0, "batch_size": 32, "max_seq_length": None},
         "passes": [
             {
                 "toy.round": {

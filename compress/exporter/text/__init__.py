@@ -1,0 +1,126 @@
+"""export_translator(): a language model, with what the passes decided lying on it as data, becomes a translator's
+directory: graphs with caches, their weights beside them, tokenizers, and the prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import ModelError, require
+from compress.exporter.card import Card, write_card
+from compress.exporter.directory import appearing, quantization
+
+if TYPE_CHECKING:
+    from compress.models.translators import LoadedTranslator
+    from compress.runtime.artefact import Artefact
+    from compress.targets import Target
+    from compress.tasks.base import Scores
+
+__all__ = ["export_translator", "write_graphs"]
+
+TOKENIZER, TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"
+PROMPT = "translation.json"
+
+
+def export_translator(
+    loaded: LoadedTranslator,
+    directory: str | Path,
+    *,
+    target: Target | str,
+    lock: Mapping[str, Any] | None = None,
+    scores: Scores | None = None,
+    card: Card | None = None,
+    verify_texts: Sequence[str] | None = None,
+    force: bool = False,
+) -> Artefact:
+    """Write the artefact of `loaded` into `directory`, which appears all at once, and return it.
+
+    lock          what decided the result: recipe, seed, versions, hashes of the data.
+    card          what the model card says beside the numbers; without it, what `loaded` says.
+    verify_texts  on which the files and the torch model are compared; without them, on texts of this program.
+    force         replace a directory that is there.
+
+    Raises ArtefactError for a directory that exists; ModelError for an architecture that is not known, or a target
+    that does not run onnxruntime; ParityError if the files and the torch model are not the same function.
+    """
+    require("torch", "exporting a model", "torch")
+    from compress import __version__, targets
+    from compress.exporter.text.parity import check_text_parity
+    from compress.runtime.artefact import open_artefact, write_manifest
+
+    directory, scores = Path(directory), scores or {}
+    target = targets.load(target) if isinstance(target, str) else target
+    check_target(target)
+    card = card or Card(loaded.description, loaded.random_weights, loaded.licence, task="translation")
+    with appearing(directory, force) as partial:
+        write_graphs(loaded.model, partial, __version__)
+        model_bytes = sum(file.stat().st_size for file in partial.iterdir())
+        check_text_parity(loaded, partial, verify_texts, where=str(directory))
+        _write_beside(loaded, partial)
+        num_parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+        content = {
+            "lock": dict(lock or {}),
+            "model": {
+                "description": card.description,
+                "random_weights": card.random_weights,
+                "parameters": num_parameters,
+            },
+            "target": target.name,
+            "quantization": {
+                **quantization(loaded.model),
+                "effective_bits": round(8 * model_bytes / num_parameters, 3),
+            },
+            "scores": scores,
+        }
+        write_card(partial, card, content, scores)
+        write_manifest(partial, content)
+    return open_artefact(directory)
+
+
+def check_target(target: Target) -> None:
+    """Raises ModelError for a target that cannot run a translator's graphs."""
+    from compress.exporter.text.builder import IR_VERSION, OPSETS
+
+    if target.runtime != "onnx-cpu":
+        raise ModelError(f"target {target.name} runs {target.runtime}: translators run on onnxruntime: choose another")
+    if target.max_opset < OPSETS[""]:
+        wanted = f"opset {OPSETS['']} (IR {IR_VERSION})"
+        raise ModelError(f"target {target.name} reads opset {target.max_opset} at most: translators need {wanted}")
+
+
+def write_graphs(model: Any, directory: Path, version: str) -> None:
+    """Write the ONNX graphs of a transformers model and the one file of their weights into `directory`."""
+    from compress.exporter.text.builder import write_graph
+    from compress.exporter.text.decoder_only import decoder_only
+    from compress.exporter.text.encoder_decoder import encoder_decoder
+    from compress.exporter.text.weightfile import WeightFile
+    from compress.runtime.artefact import DECODER, ENCODER, MODEL
+
+    with WeightFile(directory) as weights:
+        if model.config.is_encoder_decoder:
+            encoder, decoder = encoder_decoder(model, weights)
+            graphs = {ENCODER: encoder, DECODER: decoder}
+        else:
+            graphs = {MODEL: decoder_only(model, weights)}
+    for name, graph in graphs.items():
+        write_graph(graph, directory / name, version)
+
+
+def _write_beside(loaded: LoadedTranslator, directory: Path) -> None:
+    """All that is no graph."""
+    for name, content in loaded.files.items():
+        (directory / name).write_bytes(content)
+    written = {
+        "config.json": loaded.model.config.to_json_string(use_diff=False),
+        "generation_config.json": loaded.model.generation_config.to_json_string(),
+        TOKENIZER: loaded.tokenizer.to_str(pretty=True),
+        PROMPT: loaded.prompt.to_json(),
+    }
+    if loaded.target_tokenizer is not None:
+        written[TARGET_TOKENIZER] = loaded.target_tokenizer.to_str(pretty=True)
+    for name, text in written.items():
+        if name.endswith("config.json"):
+            text = json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        (directory / name).write_text(text, encoding="utf-8", newline="\n")

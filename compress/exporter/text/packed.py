@@ -1,0 +1,224 @@
+"""A QuantizedWeight as MatMulNBits and GatherBlockQuantized read it.
+
+The kernels know 2, 4 and 8 bits and blocks of 16, 32, 64, 128 columns.  What is stored is less where less will do:
+3 bits in 3, a row's only scale once; standard operators spread it when onnxruntime folds constants at load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+
+from compress.exporter.codecs import MULTIPLIER_BITS, disk_scales, pack, plane_widths
+from compress.exporter.text.builder import FLOAT, INT32, Builder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from compress.numerics.weight import QuantizedWeight
+
+LARGEST_BLOCK, SMALLEST_BLOCK = 128, 16
+# A block's activations share a scale when they are rounded to int8: 5.6e-3 of relative error at 64, 6.7e-3 at 128.
+ROW_BLOCK = 64
+TWO_BIT_BLOCK = 64  # 2-bit kernels of smaller blocks are 2 … 300 times slower than the 4-bit one
+
+
+@dataclass(frozen=True)
+class Packed:
+    """codes uint8 [rows, blocks, block·bits/8], scales float32 [rows, blocks], zeros uint8 packed along a row or None.
+
+    Without zeros, the zero point is 2^(bits−1).  Columns beyond `columns` are filled with zero points.
+    """
+
+    codes: ir.Value
+    scales: ir.Value
+    zeros: ir.Value | None
+    bits: int
+    block: int
+    rows: int
+    columns: int
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.columns // self.block)
+
+
+def kernel_block(quantized: QuantizedWeight) -> int | None:
+    """Columns in a block of the kernel, or None if it has no block that fits the groups."""
+    columns, group = quantized.shape[1], quantized.group_size
+    if quantized.scales.shape[1] == 1 and quantized.zero_points is None and quantized.multipliers is None:
+        return next((size for size in (ROW_BLOCK, 32, 16) if columns % size == 0), 32)
+    if group is None or group >= columns:
+        return next((size for size in (ROW_BLOCK, 32, 16) if columns % size == 0), 32)
+    return next((size for size in (128, 64, 32, 16) if group % size == 0), None)
+
+
+def kernel_bits(num_bits: int, block: int) -> int:
+    """The smallest width that has a fast kernel."""
+    if num_bits <= 2 and block >= TWO_BIT_BLOCK:
+        return 2
+    return 4 if num_bits <= 4 else 8
+
+
+def pack_weight(builder: Builder, name: str, quantized: QuantizedWeight) -> Packed | None:
+    """Write the constants of a weight [rows, columns] and the nodes that decode them; None if no kernel fits."""
+    block = kernel_block(quantized)
+    if block is None:
+        return None
+    rows, columns = quantized.shape
+    bits = kernel_bits(quantized.num_bits, block)
+    blocks = -(-columns // block)
+    return Packed(
+        codes=_codes(builder, name, quantized, bits, block, blocks),
+        scales=_scales(builder, name, quantized, block, blocks),
+        zeros=_zeros(builder, name, quantized, bits, block, blocks),
+        bits=bits,
+        block=block,
+        rows=rows,
+        columns=columns,
+    )
+
+
+def stacked(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None:
+    """The weights one below the other, if their grids are of one kind."""
+    first = weights[0]
+    kinds = {
+        (w.num_bits, w.group_size, w.scales.shape[1:], w.zero_points is None, w.multipliers is None, w.shape[1])
+        for w in weights
+    }
+    of_rows = all(w.scales.shape[0] == w.shape[0] for w in weights)  # not one scale for the whole weight
+    if len(kinds) > 1 or not of_rows:
+        return None
+
+    def below(name: str) -> Tensor | None:
+        return None if getattr(first, name) is None else torch.cat([getattr(w, name) for w in weights])
+
+    return dataclasses.replace(
+        first,
+        codes=torch.cat([w.codes for w in weights]),
+        scales=torch.cat([w.scales for w in weights]),
+        zero_points=below("zero_points"),
+        multipliers=below("multipliers"),
+    )
+
+
+def unpacked_zeros(builder: Builder, packed: Packed) -> ir.Value | None:
+    """The zero points one a byte, uint8 [rows, blocks, 1]."""
+    if packed.zeros is None:
+        return None
+    value = packed.zeros
+    if packed.bits < 8:
+        width = 8 // packed.bits
+        table = (np.arange(256)[:, None] >> np.arange(0, 8, packed.bits)) & (2**packed.bits - 1)
+        index = builder.once("Cast", value, to=INT32)
+        value = builder.once("Gather", builder.shared_constant(table.astype(np.uint8)), index, axis=0)
+        stored = -(-packed.blocks // width) * width
+        value = builder.once("Reshape", value, builder.integers(packed.rows, stored))
+        if stored != packed.blocks:
+            ends = builder.integers(packed.blocks)
+            value = builder.once("Slice", value, builder.integers(0), ends, builder.integers(1))
+    return builder.once("Reshape", value, builder.integers(packed.rows, packed.blocks, 1))
+
+
+def _unsigned(centred: Tensor, num_bits: int) -> NDArray[np.uint8]:
+    """Centred int8 codes → 0 … 2^num_bits − 1."""
+    return (centred.numpy() ^ np.int8(-128)).view(np.uint8) - np.uint8(128 - 2 ** (num_bits - 1))
+
+
+def _codes(builder: Builder, name: str, quantized: QuantizedWeight, bits: int, block: int, blocks: int) -> ir.Value:
+    rows, columns = quantized.shape
+    codes = quantized.codes.detach().cpu()
+    if blocks * block != columns:  # a filled column's weight must be zero: the zero point of the last group
+        fill = torch.zeros(rows, blocks * block - columns, dtype=torch.int8)
+        if quantized.zero_points is not None:
+            fill += quantized.zero_points[:, -1:].to(torch.int8)
+        codes = torch.cat([codes, fill], dim=1)
+    shape = (rows, blocks, block * bits // 8)
+    planes = pack(_unsigned(codes, quantized.num_bits), quantized.num_bits)
+    if quantized.num_bits == bits:
+        return builder.initializer(planes[0].reshape(shape), name)
+    shift, parts = 0, []
+    for width, plane in zip(plane_widths(quantized.num_bits), planes, strict=True):
+        offset = 2 ** (bits - 1) - 2 ** (quantized.num_bits - 1) if shift == 0 else 0
+        table = builder.shared_constant(widening_table(width, shift, offset, bits))
+        index = builder.once("Cast", builder.initializer(plane, name), to=INT32)
+        parts.append(builder.once("Reshape", builder.once("Gather", table, index, axis=0), builder.integers(*shape)))
+        shift += width
+    total = parts[0]
+    for part in parts[1:]:
+        total = builder.once("Add", total, part)
+    return total
+
+
+def widening_table(width: int, shift: int, offset: int, bits: int) -> NDArray[np.uint8]:
+    """uint8 [256, bits / width]: the codes of `width` bits in each byte as codes of `bits` bits, packed.
+
+    Each becomes code · 2^shift + offset.
+    """
+    codes = (np.arange(256)[:, None] >> np.arange(0, 8, width)) & (2**width - 1)
+    wide = ((codes << shift) + offset).astype(np.uint8).reshape(-1)
+    return pack(wide, bits)[0].reshape(256, -1)
+
+
+def _scales(builder: Builder, name: str, quantized: QuantizedWeight, block: int, blocks: int) -> ir.Value:
+    """float32 [rows, blocks], spread over the groups' blocks at load."""
+    rows = quantized.shape[0]
+    array = disk_scales(quantized.scales.detach().cpu().numpy())
+    value = builder.initializer(array, f"{name}_scale")
+    if array.dtype != np.float32:
+        value = builder.once("Cast", value, to=FLOAT)
+    groups = array.shape[1]
+    if quantized.multipliers is not None:
+        value = builder.once("Mul", value, _multipliers(builder, name, quantized.multipliers))
+        groups = quantized.multipliers.shape[1]
+    if groups == 1:
+        same = array.shape[0] == rows and blocks == 1
+        return value if same else builder.once("Expand", value, builder.integers(rows, blocks))
+    return _spread(builder, value, rows, groups, (quantized.group_size or 0) // block, blocks)
+
+
+def _spread(builder: Builder, value: ir.Value, rows: int, groups: int, repeats: int, blocks: int) -> ir.Value:
+    """[rows, groups] → [rows, blocks], each group's value `repeats` times."""
+    if repeats == 1:
+        return value
+    value = builder.once("Reshape", value, builder.integers(rows, groups, 1))
+    value = builder.once("Expand", value, builder.integers(rows, groups, repeats))
+    value = builder.once("Reshape", value, builder.integers(rows, groups * repeats))
+    if groups * repeats == blocks:
+        return value
+    return builder.once("Slice", value, builder.integers(0), builder.integers(blocks), builder.integers(1))
+
+
+def _multipliers(builder: Builder, name: str, multipliers: Tensor) -> ir.Value:
+    """float32 [rows, groups] from 4 bits each."""
+    array = multipliers.detach().cpu().numpy()
+    [plane] = pack(array - np.uint8(1), MULTIPLIER_BITS)
+    table = np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1).astype(np.float32) + 1
+    index = builder.once("Cast", builder.initializer(plane, f"{name}_multiplier"), to=INT32)
+    value = builder.once("Gather", builder.shared_constant(table), index, axis=0)
+    if array.size % 2:
+        value = builder.once("Reshape", value, builder.integers(-1))
+        value = builder.once("Slice", value, builder.integers(0), builder.integers(array.size))
+    return builder.once("Reshape", value, builder.integers(*array.shape))
+
+
+def _zeros(
+    builder: Builder, name: str, quantized: QuantizedWeight, bits: int, block: int, blocks: int
+) -> ir.Value | None:
+    if quantized.zero_points is None:
+        return None
+    zeros: NDArray[Any] = quantized.zero_points.detach().cpu().numpy().astype(np.int16) + 2 ** (bits - 1)
+    rows = quantized.shape[0]
+    repeats = blocks if zeros.shape[1] == 1 else (quantized.group_size or 0) // block
+    zeros = np.broadcast_to(np.repeat(zeros, repeats, axis=1)[:, :blocks], (rows, blocks))
+    a_byte = 8 // bits
+    filled = np.pad(zeros, ((0, 0), (0, -blocks % a_byte)))
+    [plane] = pack(filled, bits)
+    return builder.initializer(plane.reshape(rows, -1), f"{name}_zero_point")

@@ -1,0 +1,322 @@
+"""Jobs of `translation`: from a recipe to its translator, its parallel text and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.data.pairs import parse_pair
+from compress.data.parallel import open_parallel
+from compress.data.prompts import read_prompt
+from compress.errors import DataError
+from compress.exporter import Card
+from compress.exporter.text import export_translator
+from compress.passes.base import Progress
+from compress.recipe import Recipe, TranslationSpec
+from compress.runtime.artefact import Artefact
+from compress.runtime.measurement import Measurement, Prefill
+from compress.runtime.text import Decoding, Likelihood, Translator, open_translator
+from compress.runtime.text import Translation as Translated
+from compress.runtime.text.measure import TextRuns, measure_text
+from compress.runtime.verify import Verification, verify_scores
+from compress.stages import write_text
+from compress.tasks.base import Scores
+from compress.tasks.translation import Example, Translation
+from compress.tasks.translation_outputs import Outputs, read_outputs
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compress.models.translators import LoadedTranslator
+
+OUTPUTS = "outputs.json"  # what a translator made of the data, beside its row
+MAX_SEQ_LENGTH = 512  # tokens of a calibration text, where the recipe gives none
+_PARITY_TEXTS = 2
+_SPEED_PROMPTS = 4
+_CHUNK = 4  # batches a step of the progress bar: texts of like length still find each other
+
+
+@dataclass(frozen=True)
+class TranslationJob:
+    """A Job: a translator, and the task that scores it."""
+
+    source: LoadedTranslator
+    task: Translation
+    recipe: Recipe
+
+    @property
+    def model(self) -> nn.Module:
+        return self.source.model  # type: ignore[no-any-return]
+
+    @property
+    def card(self) -> Card:
+        source = self.source
+        return Card(source.description, source.random_weights, source.licence, task="translation")
+
+    @property
+    def num_evaluation(self) -> int:
+        spec = _spec(self.recipe)
+        numbers = (spec.num_likelihood, spec.num_translations)
+        rows = [len(self.task.examples(pair)) for pair in self.task.pairs]
+        return sum(min(count, number if number is not None else count) for count in rows for number in numbers)
+
+    @property
+    def num_calibration(self) -> int:
+        return len(self.task.calibration())
+
+    def batches(self) -> Iterator[tuple[Tensor, ...]]:
+        """A decoder's (input_ids [1, T],): calibration pairs as its prompt shows them, one after another up to
+        `max_seq_length` tokens.  An encoder–decoder's (input_ids, attention_mask, decoder_input_ids), a pair each."""
+        import torch
+
+        longest = self.recipe.calibration.max_seq_length or MAX_SEQ_LENGTH
+        sequences = self._sequences if self.source.family == "decoder" else self._sentence_pairs
+        for rows in sequences(self.task.calibration(), longest):
+            yield tuple(torch.tensor([row]) for row in rows)
+
+    def example(self) -> tuple[Tensor, ...]:
+        return next(self.batches())
+
+    def decided_by(self) -> Any:
+        return self.source.prompt.to_json()
+
+    def export(self, model: nn.Module, directory: Path, lock: Mapping[str, Any]) -> Artefact:
+        pair = self.task.pairs[0]
+        texts = [example.source for example in self.task.examples(pair)[:_PARITY_TEXTS]]
+        return export_translator(
+            replace(self.source, model=model),
+            directory,
+            target=self.recipe.device(),
+            lock=lock,
+            card=self.card,
+            verify_texts=texts,
+        )
+
+    def measure(self, artefact: Artefact, reference: Artefact | None, keep: Path, progress: Progress) -> Measurement:
+        threads = self.recipe.evaluate.threads
+        examples = [example for pair in self.task.pairs for example in self.task.examples(pair)[:_SPEED_PROMPTS]]
+        prompts = [self.source.prompt.render(each.source, *parse_pair(each.pair)) for each in examples]
+        speed = measure_text(
+            artefact.directory,
+            None if reference is None else reference.directory,
+            prompts[:: max(1, len(prompts) // _SPEED_PROMPTS)],
+            threads,
+            TextRuns(),
+            progress,
+        )
+        scores = scores_of(self.task, self.recipe, artefact, reference, keep, threads, progress)
+        return Measurement(
+            latency_ms_p50=1e3 / speed.decode_tokens_per_second,
+            latency_ms_p95=speed.decode_ms_p95,
+            items_per_second=speed.decode_tokens_per_second,
+            latency_ratio=speed.decode_ratio,
+            energy_joules=None,
+            energy_note="not measured for translators",
+            prefill=Prefill(
+                tokens_per_second=speed.prefill_tokens_per_second,
+                ratio=speed.prefill_ratio,
+                first_token_ms=speed.time_to_first_token_ms,
+            ),
+            size_bytes=artefact.size_bytes,
+            model_bytes=artefact.model_bytes,
+            gzip_bytes=artefact.gzip_bytes(),
+            files=artefact.file_bytes,
+            float_model_bytes=None if reference is None else reference.model_bytes,
+            parameters=int(artefact.manifest["model"]["parameters"]),
+            macs=None,
+            operators={},
+            effective_bits=speed.effective_bits,
+            load_ms=speed.load_ms,
+            rss_after_load_bytes=speed.rss_after_load_bytes,
+            peak_rss_bytes=max(speed.peak_rss_loading_bytes, speed.peak_rss_running_bytes),
+            scores=scores,
+            machine=speed.machine,
+            parts=vars(speed.parts),
+        )
+
+    # --- calibration texts as tokens
+
+    def _sequences(self, examples: Sequence[Example], longest: int) -> Iterator[tuple[list[int]]]:
+        prompt = self.source.prompt
+        first = self.source.model.generation_config.bos_token_id
+        begin = [first] if prompt.add_bos and first is not None else []
+        for pair in dict.fromkeys(example.pair for example in examples):
+            tokens = list(begin)
+            for example in (each for each in examples if each.pair == pair):
+                text = self._shown(example)
+                more = self.source.tokenizer.encode(text, add_special_tokens=False).ids
+                if len(tokens) > len(begin) and len(tokens) + len(more) > longest:
+                    yield (tokens,)
+                    tokens = list(begin)
+                tokens = [*tokens, *more][:longest]
+            if len(tokens) > len(begin):
+                yield (tokens,)
+
+    def _shown(self, example: Example) -> str:
+        """A pair of sentences as the prompt shows an example, or, where it shows none, as question and answer."""
+        prompt, languages = self.source.prompt, parse_pair(example.pair)
+        if prompt.example:
+            one = replace(prompt, template="{examples}", shots={example.pair: ((example.source, example.reference),)})
+            return one.render("", *languages)
+        return prompt.render(example.source, *languages) + prompt.separator + example.reference
+
+    def _sentence_pairs(self, examples: Sequence[Example], longest: int) -> Iterator[tuple[list[int], ...]]:
+        source = self.source
+        settings, prompt = source.model.generation_config, source.prompt
+        ends = settings.eos_token_id
+        end = ends[0] if isinstance(ends, list) else ends
+        written = source.target_tokenizer or source.tokenizer
+        for example in examples:
+            from_language, to_language = parse_pair(example.pair)
+            text = prompt.render(example.source, from_language, to_language)
+            # Of Marian's form they name the target, of the others' the source: a prompt has tokens for one of them.
+            marks = prompt.source_tokens.get(to_language if ">>" in str(prompt.source_tokens) else from_language, ())
+            given = [known for known in map(source.tokenizer.token_to_id, marks) if known is not None]
+            given += source.tokenizer.encode(text, add_special_tokens=False).ids[: longest - len(given) - 1]
+            given.append(end)
+            asked = prompt.target_tokens.get(to_language, ())
+            begun = [known for known in map(written.token_to_id, asked) if known is not None]
+            reference = written.encode(example.reference, add_special_tokens=False).ids[:longest]
+            yield given, [1] * len(given), [settings.decoder_start_token_id, *begun, *reference]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A Translates: an artefact's translator, with the recipe's decoding."""
+
+    translator: Translator
+    decoding: Decoding
+    batch_size: int
+    progress: Progress
+
+    def translate(self, texts: Sequence[str], source: str, target: str) -> list[Translated]:
+        size = self.batch_size * _CHUNK
+        chunks = [texts[start : start + size] for start in range(0, len(texts), size)]
+        done: list[Translated] = []
+        for chunk in self.progress(chunks, f"translating {source}-{target}", len(chunks)):
+            done += self.translator.translate(chunk, source, target, self.decoding, self.batch_size)
+        return done
+
+    def log_likelihood(
+        self, sources: Sequence[str], references: Sequence[str], source: str, target: str
+    ) -> list[Likelihood]:
+        size = self.batch_size * _CHUNK
+        starts = range(0, len(sources), size)
+        done: list[Likelihood] = []
+        for start in self.progress(starts, f"likelihood {source}-{target}", len(starts)):
+            now = slice(start, start + size)
+            done += self.translator.log_likelihood(sources[now], references[now], source, target)
+        return done
+
+
+def scores_of(
+    task: Translation,
+    recipe: Recipe,
+    artefact: Artefact,
+    reference: Artefact | None,
+    keep: Path | None,
+    threads: int,
+    progress: Progress,
+) -> Scores:
+    """The artefact's scores and, with a reference, how they compare; its outputs are kept in `keep`."""
+    outputs = _outputs(task, recipe, artefact, threads, progress)
+    if keep is not None:
+        write_text(keep / OUTPUTS, outputs.to_json())
+    scores = task.score(outputs)
+    if reference is None:
+        return scores
+    before = _kept(task, reference.directory.parent / OUTPUTS)
+    if before is None:
+        before = _outputs(task, recipe, reference, threads, progress)
+    return {**scores, **task.compare(outputs, before)}
+
+
+def _outputs(task: Translation, recipe: Recipe, artefact: Artefact, threads: int, progress: Progress) -> Outputs:
+    spec = _spec(recipe)
+    decoding = Decoding(max_new_tokens=spec.max_new_tokens, num_beams=spec.num_beams)
+    return task.run(Speaker(open_translator(artefact, threads), decoding, spec.batch_size, progress))
+
+
+def _kept(task: Translation, path: Path) -> Outputs | None:
+    """The outputs that a run left there, if they are of the task's data."""
+    try:
+        outputs = read_outputs(path.read_text(encoding="utf-8"))
+    except (OSError, DataError):
+        return None
+    return outputs if outputs.data == task.evaluation_fingerprint() else None
+
+
+def fingerprints(recipe: Recipe) -> dict[str, str]:
+    """See `Kind`."""
+    found = task_of(recipe).fingerprints()
+    return found if recipe.passes else {"evaluation": found["evaluation"]}
+
+
+def check_dataset(recipe: Recipe, section: str) -> None:
+    """See `Kind`."""
+    task = task_of(recipe)
+    if section == "task":
+        for pair in task.pairs:
+            task.examples(pair)
+        task.few_shots()
+    else:
+        open_parallel(recipe.calibration.dataset)
+        task.calibration()
+
+
+def layer_names(recipe: Recipe, allow_code: bool) -> dict[str, nn.Module]:
+    """See `Kind`."""
+    from compress.models.translators import model_layer_names
+
+    return model_layer_names(recipe.model)
+
+
+def load(recipe: Recipe, allow_code: bool) -> TranslationJob:
+    """See `Kind`.  A prompt that wants examples gets the task's shots."""
+    from compress.models.translators import load_translator
+
+    task, source = task_of(recipe), load_translator(recipe.model, allow_code=allow_code)
+    prompt = source.prompt
+    for pair in task.pairs:
+        for code in parse_pair(pair):
+            prompt.language(code)
+    if "{examples}" in prompt.template:
+        prompt = replace(prompt, shots=task.few_shots())
+    return TranslationJob(replace(source, prompt=prompt), task, recipe)
+
+
+def verify(
+    artefact: Artefact, recipe: Recipe, dataset: str | None, reference: Path | None, threads: int, progress: Progress
+) -> Verification:
+    """See `Kind`."""
+    task = task_of(recipe)
+    if dataset is not None:
+        task = replace(task, dataset=dataset)
+
+    def rescore(opened: Artefact, beside: Artefact | None) -> Scores:
+        return scores_of(task, recipe, opened, beside, None, threads, progress)
+
+    read_prompt(artefact.directory)
+    return verify_scores(artefact.directory, rescore, task.evaluation_fingerprint(), float_artefact=reference)
+
+
+def task_of(recipe: Recipe) -> Translation:
+    """The recipe's task."""
+    spec, calibration = _spec(recipe), recipe.calibration
+    return Translation(
+        spec.pairs,
+        dataset=spec.dataset,
+        calibration_dataset=calibration.dataset,
+        calibration_num_samples=calibration.num_samples,
+        calibration_seed=calibration.seed,
+        num_likelihood=spec.num_likelihood,
+        num_translations=spec.num_translations,
+        shots=spec.shots,
+    )
+
+
+def _spec(recipe: Recipe) -> TranslationSpec:
+    assert isinstance(recipe.task, TranslationSpec)  # `kind_of` chose this module by it
+    return recipe.task

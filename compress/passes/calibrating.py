@@ -1,0 +1,111 @@
+"""How calibrated rounding meets a model: embeddings as the heads that they also are, then block after block."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from compress.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compress.models.layers import Layer, Weighted
+    from compress.models.statistics import Gram
+    from compress.numerics.weight import QuantizedWeight
+    from compress.passes.base import Context
+
+
+def embeddings_first(
+    model: nn.Module,
+    layers: Mapping[str, Weighted],
+    context: Context,
+    rounded: Callable[[Layer, Gram], QuantizedWeight],
+    nearest: Callable[[Tensor], QuantizedWeight],
+) -> dict[str, Layer]:
+    """Quantize the embeddings among `layers`: those tied to a head on the head's inputs, the others to `nearest`.
+
+    Returns what is left: they run before all else, so that the other layers are calibrated on what they give.
+    """
+    from torch import nn
+    from torch.nn.utils import parametrize
+
+    from compress.models.blocks import Reached
+    from compress.models.calls import forward
+    from compress.models.layers import tied
+    from compress.models.quantized import set_weight, stored
+    from compress.models.statistics import collect
+
+    for name, table in layers.items():
+        if not isinstance(table, nn.Embedding) or stored(table) is not None:
+            continue
+        shared = {other: layers[other] for other in tied(layers, name)}
+        heads: dict[str, Layer] = {head: layer for head, layer in shared.items() if isinstance(layer, nn.Linear)}
+        if not heads:
+            set_weight(table, nearest(table.weight), model)
+            continue
+        batches = list(context.batches())
+        with collect(heads, len(heads)) as grams, parametrize.cached():
+            for batch in context.progress(batches, "inputs of the head", len(batches)):
+                try:
+                    with torch_no_grad():
+                        forward(model, *batch)
+                except Reached:
+                    continue
+        first = next(iter(heads))
+        with torch_no_grad():
+            set_weight(table, rounded(heads[first], grams[first]), model)
+    return {n: layer for n, layer in layers.items() if not isinstance(layer, nn.Embedding) and stored(layer) is None}
+
+
+def by_block(
+    model: nn.Module,
+    layers: Mapping[str, Layer],
+    context: Context,
+    rounded: Callable[[Layer, Gram], QuantizedWeight],
+) -> None:
+    """Quantize block after block, each layer on the inputs that the quantized layers before it give."""
+    from compress.models.quantized import set_weight
+
+    for names, gram in grams_by_block(model, layers, context):
+        for name in names:
+            with torch_no_grad():
+                set_weight(layers[name], rounded(layers[name], gram), model)
+
+
+def grams_by_block(model: nn.Module, layers: Mapping[str, Layer], context: Context) -> Iterator[tuple[list[str], Gram]]:
+    """The layers that read one tensor, with the second moments of it, in the order in which they can be decided.
+
+    What is done to a layer when it comes is what later ones are calibrated on.  A block runs once for each stage of it
+    (q, k, v; o; gate, up; down), and only as far as that stage.
+    """
+    from compress.models.blocks import WEIGHTED, BlockWalk, find_blocks, inside, last_holding, run_block, stages
+    from compress.models.calls import record
+    from compress.models.statistics import collect
+
+    graph = record(model, *context.example())
+    blocks = find_blocks(model, graph=graph)
+    runs = Counter(call.module for call in graph if call.function in WEIGHTED)
+    for name in layers:
+        if not runs[name]:
+            raise ModelError(f"{name} did not run on the calibration data: put it under 'ignore'")
+    walk = BlockWalk(model, blocks, list(context.batches()), graph)
+    last = last_holding(blocks, layers)
+    for number in context.progress(range(last + 1), "rounding by blocks", last + 1):
+        block, inputs = blocks[number], walk.inputs(blocks[number])
+        for stage in stages(graph, [name for name in layers if inside(name, block)]):
+            first = {names[0]: layers[names[0]] for names in stage}
+            with collect(first, sum(runs[name] for name in first)) as grams:
+                run_block(model, block, inputs)
+            for names in stage:
+                yield names, grams[names[0]]
+        if number < last:  # the outputs of a head are large
+            walk.done(block, run_block(model, block, inputs))
+
+
+def torch_no_grad() -> AbstractContextManager[None]:
+    import torch
+
+    return torch.no_grad()
