@@ -34,11 +34,11 @@ class TextRuns:
     seconds  after which the rounds end early, but not before the third.
     """
 
-    tokens: int = 32
-    rounds: int = 12
+    tokens: int = 24
+    rounds: int = 10
     warmups: int = 1
-    loads: int = 3
-    seconds: float = 90.0
+    loads: int = 2
+    seconds: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def measure_text(
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         common = {"prompts": list(prompts), "threads": threads, "tokens": runs.tokens}
-        job = {"job": "load", "directory": str(directory), **common}
+        job = {"job": "load", "directory": str(directory), **common, "prompts": prompts[:1]}
         loads = [
             run_worker(job, str(directory), place, _WORKER) for _ in progress(range(runs.loads), "load", runs.loads)
         ]
