@@ -1,0 +1,89 @@
+"""Translators of random weights through the whole program: recipe, passes, artefact, scores, verification."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import compress
+from compress.errors import DataError
+from compress.jobs import kind_of, recipe_of
+from compress.jobs.translation import OUTPUTS, TranslationJob
+from compress.passes.base import silent
+from compress.recipe import Recipe, parse
+from compress.runtime.artefact import open_artefact
+from compress.runtime.text import open_translator
+from compress.runtime.verify import Verdict
+
+RECIPE = """
+name: tiny
+model: random:{model}
+task:
+  translation:
+    {{pairs: [en-fr, en-de], shots: "demo[0:1]", num_likelihood: 2, num_translations: 1, max_new_tokens: 4}}
+calibration: {{dataset: "demo[3:72]", num_samples: 6, max_seq_length: 96}}
+passes:
+  - quantize.weights: {{num_bits: 4, strategy: group, group_size: 16, symmetric: false, algorithm: gptq}}
+  - quantize.weights: {{targets: ["role:embedding"], num_bits: 8, strategy: group, group_size: 16}}
+"""
+
+
+def recipe(model: str) -> Recipe:
+    return parse(RECIPE.format(model=model))
+
+
+def job(model: str) -> TranslationJob:
+    loaded = kind_of(recipe(model)).load(recipe(model), False)
+    assert isinstance(loaded, TranslationJob)
+    return loaded
+
+
+@pytest.mark.parametrize("model", ["tiny-gemma3", "tiny-m2m100"])
+def test_a_translator_becomes_a_measured_artefact_that_verifies(model: str, tmp_path: Path) -> None:
+    row = compress.run(recipe(model), output=tmp_path)
+    assert row.task == "translation"
+    assert row.random_weights
+    assert row.prefill is not None
+    assert row.size_ratio is not None
+    assert row.size_ratio < 0.5
+    assert {"nll_per_token", "nll_per_token_lost.en-de", "chrf", "identical", "empty"} <= row.scores.keys()
+    artefact = open_artefact(row.artefact)
+    assert artefact.model_bytes == row.model_bytes
+    [translation] = open_translator(artefact).translate(["Good morning."], "en", "fr")
+    assert isinstance(translation.text, str)
+    [baseline] = tmp_path.glob("*-float-*")
+    assert (baseline / OUTPUTS).is_file()
+    asked = recipe_of(artefact)
+    found = kind_of(asked).verify(artefact, asked, None, baseline / "artefact", 2, silent)
+    assert found.ok
+    assert {check.verdict for check in found.checks} == {Verdict.EXACT}
+
+
+def test_a_decoder_calibrates_on_examples_in_a_row_and_no_longer_than_asked() -> None:
+    tiny = job("tiny-gemma3")
+    sequences = [batch[0][0].tolist() for batch in tiny.batches()]
+    assert all(8 < len(sequence) <= 96 for sequence in sequences)
+    text = tiny.source.tokenizer.decode(sequences[0])
+    assert text.startswith("English: ")
+    assert "\nFrench: " in text
+
+
+def test_an_encoder_decoder_calibrates_on_a_pair_a_batch() -> None:
+    tiny = job("tiny-m2m100")
+    batches = list(tiny.batches())
+    assert len(batches) == 6
+    ids, mask, written = batches[0]
+    settings = tiny.source.model.generation_config
+    assert ids.shape == mask.shape
+    assert ids[0, 0] == tiny.source.tokenizer.token_to_id("__en__")
+    assert ids[0, -1] == settings.eos_token_id
+    assert written[0, 0] == settings.decoder_start_token_id
+    assert tiny.source.tokenizer.id_to_token(int(written[0, 1])) in ("__fr__", "__de__")
+
+
+def test_a_language_that_the_model_does_not_know_is_refused() -> None:
+    task = replace(recipe("tiny-m2m100").task, pairs=("en-te",))  # type: ignore[type-var]
+    with pytest.raises(DataError, match="unknown language 'te'"):
+        kind_of(recipe("tiny-m2m100")).load(replace(recipe("tiny-m2m100"), task=task), False)  # type: ignore[arg-type]
