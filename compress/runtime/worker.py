@@ -3,7 +3,7 @@
 Jobs, with `model` an ONNX file and `inputs` a .npy file of float32 [N, …]:
 
     {"job": "load", "model", "inputs", "threads"}
-        → {"load_ms", "rss_after_load_bytes", "peakrss_bytes"}
+        → {"load_ms", "rss_after_load_bytes", "peak_rss_bytes"}
     {"job": "interleave", "models": [{"model", "inputs"}, …], "threads", "runs": {…Runs}}
         → {"single": [[ms, …] a model], "batch": [[ms, …] a model], "energy_joules": [… a model] or null}
 """
@@ -54,7 +54,7 @@ def load(model: str, inputs: str, threads: int) -> dict[str, Any]:
     load_ms = (time.perf_counter() - start) * 1e3
     after_load = rss_bytes("VmRSS")
     session(samples[:1])
-    return {"load_ms": load_ms, "rss_after_load_bytes": after_load, "peakrss_bytes": rss_bytes("VmHWM")}
+    return {"load_ms": load_ms, "rss_after_load_bytes": after_load, "peak_rss_bytes": rss_bytes("VmHWM")}
 
 
 def interleave(models: Sequence[dict[str, str]], threads: int, runs: dict[str, Any]) -> dict[str, Any]:

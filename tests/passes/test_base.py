@@ -19,9 +19,11 @@ def test_the_passes_there_are() -> None:
         "correct.bias",
         "equalize",
         "fold.batchnorm",
+        "quantize.dynamic",
         "quantize.static",
         "quantize.weights",
         "reconstruct",
+        "smooth",
     ]
 
 
