@@ -46,7 +46,7 @@ def model_layer_names(source: ModelSource) -> dict[str, nn.Module]:
     """
     from compress.models.layers import weighted_layers
 
-    return dict(weighted_layers(_module(source).blank(source)))
+    return dict(weighted_layers(_module(source).blank(source), embeddings=True))
 
 
 def _module(source: ModelSource) -> ModuleType:
