@@ -98,9 +98,8 @@ class Loaded:
 
 def load(recipe: Recipe, allow_code: bool) -> Loaded:
     """The model and the task of a recipe.  Raises ModelError, DataError."""
-    kind = kind_of(recipe)
-    job = kind.load(recipe, allow_code)
-    return Loaded(job, weights_sha256(job.model), kind.fingerprints(recipe))
+    job = kind_of(recipe).load(recipe, allow_code)
+    return Loaded(job, weights_sha256(job.model), job.data_sha256())
 
 
 def float_baseline(place: Place, loaded: Loaded, reporter: Reporter) -> Row:

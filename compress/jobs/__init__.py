@@ -50,6 +50,14 @@ class Job(Protocol):
         """A batch of evaluation inputs."""
         ...
 
+    def data_sha256(self) -> dict[str, str]:
+        """Of the `evaluation` data and, where there are passes, of the `calibration` data, as this model uses them.
+
+        Only with the model's labels are the classes of `folder:` images known.  Raises DataError for data that do not
+        fit the model.
+        """
+        ...
+
     def decided_by(self) -> Any:
         """What of the job beside the recipe, the weights and the data decides what the passes do, as plain data."""
         ...
@@ -70,7 +78,7 @@ class Kind(Protocol):
     """The functions of a module of this package."""
 
     def fingerprints(self, recipe: Recipe) -> dict[str, str]:
-        """sha256 of the recipe's `evaluation` data and, where it has passes, of its `calibration` data, as used.
+        """sha256 of the recipe's `evaluation` data and, where it has passes, of its `calibration` data, model unknown.
 
         Raises DataError for data that cannot be read.
         """

@@ -66,6 +66,12 @@ class ImageJob:
 
         return (torch.from_numpy(next(self.task.evaluation()).inputs),)
 
+    def data_sha256(self) -> dict[str, str]:
+        found = {"evaluation": self.task.evaluation_images.fingerprint()}
+        if self.recipe.passes:
+            found["calibration"] = self.task.calibration_images.fingerprint()
+        return found
+
     def decided_by(self) -> Any:
         return asdict(self.source.preprocessor)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from compress.data.pairs import parse_pair
 from compress.data.parallel import open_parallel
-from compress.data.prompts import read_prompt
 from compress.errors import DataError
 from compress.exporter import Card
 from compress.exporter.text import export_translator
@@ -78,6 +77,9 @@ class TranslationJob:
 
     def example(self) -> tuple[Tensor, ...]:
         return next(self.batches())
+
+    def data_sha256(self) -> dict[str, str]:
+        return fingerprints(self.recipe)
 
     def decided_by(self) -> Any:
         return self.source.prompt.to_json()
@@ -250,8 +252,8 @@ def _kept(task: Translation, path: Path) -> Outputs | None:
 
 def fingerprints(recipe: Recipe) -> dict[str, str]:
     """See `Kind`."""
-    found = task_of(recipe).fingerprints()
-    return found if recipe.passes else {"evaluation": found["evaluation"]}
+    task = task_of(recipe)
+    return task.fingerprints() if recipe.passes else {"evaluation": task.evaluation_fingerprint()}
 
 
 def check_dataset(recipe: Recipe, section: str) -> None:
@@ -298,7 +300,6 @@ def verify(
     def rescore(opened: Artefact, beside: Artefact | None) -> Scores:
         return scores_of(task, recipe, opened, beside, None, threads, progress)
 
-    read_prompt(artefact.directory)
     return verify_scores(artefact.directory, rescore, task.evaluation_fingerprint(), float_artefact=reference)
 
 
