@@ -50,22 +50,9 @@ def open_hub(spec: DatasetSpec) -> HubImages:
     Raises MissingExtra without `datasets`; DataError if there is no such set or split, if the hub cannot be reached and
     the set is not in the cache, or if the split has not one column of images and one of class labels.
     """
-    require("datasets", "hf: datasets", "hub")
+    table = load_split(spec)
     import datasets
 
-    location, _, split = spec.location.partition(":")
-    name, _, revision = location.partition("@")
-    try:
-        split = split or _only_split(spec, datasets.get_dataset_split_names(name, revision=revision or None))
-        table = datasets.load_dataset(name, split=split, revision=revision or None)
-    except DataError:
-        raise
-    except Exception as error:  # requests, hub, file system and builder errors of a dozen libraries
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise DataError(
-            f"dataset '{spec.text}' cannot be loaded: {reason}: check its name and split, and that the hub can be "
-            f"reached; or download it elsewhere and write parquet:PATH"
-        ) from error
     features = table.features
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     labels = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
@@ -77,6 +64,30 @@ def open_hub(spec: DatasetSpec) -> HubImages:
             f"{', '.join(f'{name} ({type(feature).__name__})' for name, feature in features.items())}"
         )
     return HubImages(spec.text, table.cast_column(images[0], datasets.Image(decode=False)), images[0], labels[0])
+
+
+def load_split(spec: DatasetSpec) -> Any:
+    """The datasets.Dataset of `hf:NAME[@REVISION][:SPLIT]`, downloaded once.
+
+    Raises MissingExtra without `datasets`; DataError if there is no such set or split, or if the hub cannot be reached
+    and the set is not in the cache.
+    """
+    require("datasets", "hf: datasets", "hub")
+    import datasets
+
+    location, _, split = spec.location.partition(":")
+    name, _, revision = location.partition("@")
+    try:
+        split = split or _only_split(spec, datasets.get_dataset_split_names(name, revision=revision or None))
+        return datasets.load_dataset(name, split=split, revision=revision or None)
+    except DataError:
+        raise
+    except Exception as error:  # requests, hub, file system and builder errors of a dozen libraries
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"dataset '{spec.text}' cannot be loaded: {reason}: check its name and split, and that the hub can be "
+            f"reached; or download it elsewhere and write parquet:PATH"
+        ) from error
 
 
 def _only_split(spec: DatasetSpec, names: list[str]) -> str:

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from compress.data.spec import SLICED, DatasetSpec, bounds, parquet_files
+from compress.data.spec import DatasetSpec, Grammar, parquet_files
 from compress.errors import DataError, unknown
 
-KINDS = ("demo", "parquet", "tsv", "hf")
-EXAMPLES = "demo, parquet:text.parquet, tsv:text.tsv or hf:ORG/NAME:validation"
+PARALLEL = Grammar(
+    "parallel text",
+    ("demo", "parquet", "tsv", "hf"),
+    "demo, parquet:text.parquet, tsv:text.tsv or hf:ORG/NAME:validation",
+    lambda path: f"write {'tsv' if path.endswith('.tsv') else 'parquet'}:{path}",
+)
 PHRASEBOOK = Path(__file__).with_name("phrasebook.tsv")
 
 
@@ -117,28 +121,12 @@ def open_parallel(text: str) -> ParallelText:
     total = source.num_rows()
     if not total:
         raise DataError(f"dataset '{text}' holds no rows")
-    stop = total if spec.stop is None else spec.stop
-    if spec.start >= total or stop > total:
-        raise DataError(f"dataset '{text}': there are only {total} rows: write [0:{total}]")
-    return ParallelText(text, source, range(spec.start, stop))
+    return ParallelText(text, source, spec.rows(total, "rows"))
 
 
 def parse_parallel(text: str) -> DatasetSpec:
-    """Raises DataError, with what to write instead, for an unknown kind, a missing location or a bad slice."""
-    sliced = SLICED.fullmatch(text)
-    start, stop = bounds(text, sliced["slice"]) if sliced else (0, None)
-    kind, colon, location = (sliced["rest"] if sliced else text).strip().partition(":")
-    if kind == "demo" and colon:
-        raise DataError(f"dataset '{text}': demo takes no path: write demo")
-    if not colon and kind != "demo":
-        suffix = "tsv" if kind.endswith(".tsv") else "parquet"
-        hint = f"write {suffix}:{kind}" if "/" in kind or "." in kind else f"write {EXAMPLES}"
-        raise DataError(f"dataset '{text}' does not say what kind it is: {hint}")
-    if kind not in KINDS:
-        raise DataError(f"dataset '{text}': {unknown('kind of parallel text', kind, KINDS)}")
-    if colon and not location:
-        raise DataError(f"dataset '{text}' has nothing after its colon: write {EXAMPLES}")
-    return DatasetSpec(text, kind, location, start, stop)
+    """A set of parallel text.  Raises DataError, with what to write instead, for text that names none."""
+    return PARALLEL.parse(text)
 
 
 def parallel_problems(text: str) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress.data.hub import _only_split
+from compress.data.hub import load_split
 from compress.data.spec import DatasetSpec
-from compress.errors import DataError, require
+from compress.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,9 @@ def open_hub_text(spec: DatasetSpec) -> HubText:
     Raises MissingExtra without `datasets`; DataError if there is no such set or split, if the hub cannot be reached and
     the set is not in the cache, or if the split has neither a column of translations nor columns of text.
     """
-    require("datasets", "hf: datasets", "hub")
+    table = load_split(spec)
     import datasets
 
-    location, _, split = spec.location.partition(":")
-    name, _, revision = location.partition("@")
-    try:
-        split = split or _only_split(spec, datasets.get_dataset_split_names(name, revision=revision or None))
-        table = datasets.load_dataset(name, split=split, revision=revision or None)
-    except DataError:
-        raise
-    except Exception as error:  # requests, hub, file system and builder errors of a dozen libraries
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise DataError(
-            f"dataset '{spec.text}' cannot be loaded: {reason}: check its name and split, and that the hub can be "
-            f"reached; or download it elsewhere and write parquet:PATH"
-        ) from error
     features = table.features
     translations = [name for name, feature in features.items() if isinstance(feature, datasets.Translation)]
     if len(translations) == 1:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.data.parquet_file import opened_parquet
 from compress.data.spec import DatasetSpec, parquet_files
 from compress.errors import DataError, require
 
@@ -78,21 +79,12 @@ class ParquetText:
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[pq.ParquetFile]:
-        """The file, while it is read; what is wrong with it is told as a DataError."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        """The file, while it is read; text that is none is told as a DataError, too."""
         try:
-            with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
+            with opened_parquet(self.text, path) as file:
                 yield file
         except UnicodeDecodeError as error:
             raise DataError(f"dataset '{self.text}': {path} holds text that is not UTF-8: {error.reason}") from error
-        except (pa.ArrowException, OSError) as error:
-            size = path.stat().st_size if path.exists() else 0
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise DataError(
-                f"dataset '{self.text}': {path} is damaged or not a parquet file ({size} bytes): {reason}"
-            ) from error
 
 
 def open_parquet_text(spec: DatasetSpec) -> ParquetText:

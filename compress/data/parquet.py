@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.data.images import Sample
+from compress.data.parquet_file import opened_parquet
 from compress.data.spec import DatasetSpec, parquet_files
 from compress.errors import DataError, require
 
@@ -73,22 +74,10 @@ class ParquetImages:
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[pq.ParquetFile]:
-        """The file, while it is read; what is wrong with it is told as a DataError."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(
-                path, pre_buffer=False, buffer_size=BUFFER_BYTES, page_checksum_verification=True
-            ) as file:
-                _check_columns(self.text, path, file.schema_arrow)
-                yield file
-        except (pa.ArrowException, OSError) as error:
-            size = path.stat().st_size if path.exists() else 0
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise DataError(
-                f"dataset '{self.text}': {path} is damaged or not a parquet file ({size} bytes): {reason}"
-            ) from error
+        """The file, while it is read, if it has the columns."""
+        with opened_parquet(self.text, path, BUFFER_BYTES) as file:
+            _check_columns(self.text, path, file.schema_arrow)
+            yield file
 
 
 def open_parquet(spec: DatasetSpec) -> ParquetImages:

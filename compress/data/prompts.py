@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -87,13 +88,4 @@ def read_prompt(directory: Path) -> Prompt:
 
 def _filled(template: str, **values: str) -> str:
     """The template with each {name} replaced; braces in the values mean themselves."""
-    pieces, rest = [], template
-    while rest:
-        found = [(rest.find("{" + name + "}"), name) for name in values if "{" + name + "}" in rest]
-        if not found:
-            pieces.append(rest)
-            break
-        place, name = min(found)
-        pieces += [rest[:place], values[name]]
-        rest = rest[place + len(name) + 2 :]
-    return "".join(pieces)
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from compress.errors import DataError, unknown
 
-KINDS = ("demo", "parquet", "folder", "hf")
-EXAMPLES = "demo, parquet:images.parquet, folder:images/ or hf:ORG/NAME:validation"
-SLICED = re.compile(r"(?P<rest>.*)\[(?P<slice>[^\[\]]*)\]", re.DOTALL)
+_SLICED = re.compile(r"(?P<rest>.*)\[(?P<slice>[^\[\]]*)\]", re.DOTALL)
 _SLICE = re.compile(r"\s*(\d{0,12})\s*:\s*(\d{0,12})\s*")
 
 
@@ -25,31 +24,59 @@ class DatasetSpec:
     start: int = 0
     stop: int | None = None
 
-    def rows(self, total: int) -> range:
+    def rows(self, total: int, what: str = "images") -> range:
         """The rows of a set of `total` that the slice takes.  Raises DataError if it reaches beyond the set."""
         stop = total if self.stop is None else self.stop
         if self.start >= total or stop > total:
-            raise DataError(f"dataset '{self.text}': there are only {total} images: write [0:{total}]")
+            raise DataError(f"dataset '{self.text}': there are only {total} {what}: write [0:{total}]")
         return range(self.start, stop)
 
 
+@dataclass(frozen=True)
+class Grammar:
+    """How a kind of data names its sets.
+
+    what      the kind, for messages: 'dataset'.
+    kinds     what may stand before the colon.
+    examples  for messages.
+    hint      what to write for a path that stands alone.
+    """
+
+    what: str
+    kinds: tuple[str, ...]
+    examples: str
+    hint: Callable[[str], str]
+
+    def parse(self, text: str) -> DatasetSpec:
+        """Raises DataError, with what to write instead, for an unknown kind, a missing location or a bad slice."""
+        sliced = _SLICED.fullmatch(text)
+        start, stop = _bounds(text, sliced["slice"]) if sliced else (0, None)
+        kind, colon, location = (sliced["rest"] if sliced else text).strip().partition(":")
+        if kind == "demo" and not colon:
+            return DatasetSpec(text, "demo", "", start, stop)
+        if kind == "demo":
+            raise DataError(f"dataset '{text}': demo takes no path: write demo")
+        if not colon:
+            hint = self.hint(kind) if "/" in kind or "." in kind else f"write {self.examples}"
+            raise DataError(f"dataset '{text}' does not say what kind it is: {hint}")
+        if kind not in self.kinds:
+            raise DataError(f"dataset '{text}': {unknown(f'kind of {self.what}', kind, self.kinds)}")
+        if not location:
+            raise DataError(f"dataset '{text}' has nothing after its colon: write {self.examples}")
+        return DatasetSpec(text, kind, location, start, stop)
+
+
+IMAGES = Grammar(
+    "dataset",
+    ("demo", "parquet", "folder", "hf"),
+    "demo, parquet:images.parquet, folder:images/ or hf:ORG/NAME:validation",
+    lambda path: f"write folder:{path} or parquet:{path}",
+)
+
+
 def parse_spec(text: str) -> DatasetSpec:
-    """Raises DataError, with what to write instead, for an unknown kind, a missing location or a bad slice."""
-    sliced = SLICED.fullmatch(text)
-    start, stop = bounds(text, sliced["slice"]) if sliced else (0, None)
-    kind, colon, location = (sliced["rest"] if sliced else text).strip().partition(":")
-    if kind == "demo" and not colon:
-        return DatasetSpec(text, "demo", "", start, stop)
-    if kind == "demo":
-        raise DataError(f"dataset '{text}': demo takes no path: write demo")
-    if not colon:
-        hint = f"write folder:{kind} or parquet:{kind}" if "/" in kind or "." in kind else f"write {EXAMPLES}"
-        raise DataError(f"dataset '{text}' does not say what kind it is: {hint}")
-    if kind not in KINDS:
-        raise DataError(f"dataset '{text}': {unknown('kind of dataset', kind, KINDS)}")
-    if not location:
-        raise DataError(f"dataset '{text}' has nothing after its colon: write {EXAMPLES}")
-    return DatasetSpec(text, kind, location, start, stop)
+    """A set of images.  Raises DataError, with what to write instead, for text that names none."""
+    return IMAGES.parse(text)
 
 
 def dataset_problems(text: str) -> list[str]:
@@ -88,7 +115,7 @@ def folder_path(spec: DatasetSpec) -> Path:
     return path
 
 
-def bounds(text: str, inside: str) -> tuple[int, int | None]:
+def _bounds(text: str, inside: str) -> tuple[int, int | None]:
     numbers = _SLICE.fullmatch(inside)
     if numbers is None:
         raise DataError(f"dataset '{text}': [{inside}] is not a slice: write [first:end], such as [0:128]")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ModelError, require
-from compress.exporter.card import Card, write_card
-from compress.exporter.directory import appearing, quantization, write_json
+from compress.exporter.card import Card
+from compress.exporter.directory import appearing, describe, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,10 +62,10 @@ def export(
     from compress.exporter.build import build
     from compress.exporter.parity import check_parity
     from compress.exporter.tidy import write
-    from compress.runtime.artefact import MODEL, open_artefact, write_manifest
+    from compress.runtime.artefact import MODEL, open_artefact
     from compress.runtime.session import open_session
 
-    directory, card, scores = Path(directory), card or Card(), scores or {}
+    directory, card = Path(directory), card or Card()
     target = targets.load(target) if isinstance(target, str) else target
     example = torch.as_tensor(example)
     with appearing(directory, force) as partial:
@@ -76,20 +76,7 @@ def export(
         write_json(partial / "config.json", _config(config or {}, labels, outputs))
         if preprocessor is not None:
             write_json(partial / "preprocessor_config.json", preprocessor.to_hugging_face())
-        num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        content = {
-            "lock": dict(lock or {}),
-            "model": {
-                "description": card.description,
-                "random_weights": card.random_weights,
-                "parameters": num_parameters,
-            },
-            "target": target.name,
-            "quantization": {**quantization(model), "effective_bits": round(8 * model_bytes / num_parameters, 3)},
-            "scores": scores,
-        }
-        write_card(partial, card, content, scores)
-        write_manifest(partial, content)
+        describe(partial, model, target, card, model_bytes, lock, scores)
     return open_artefact(directory)
 
 

@@ -12,12 +12,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ArtefactError
+from compress.exporter.card import Card, write_card
+from compress.runtime.artefact import write_manifest
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.targets import Target
+    from compress.tasks.base import Scores
 
-def quantization(model: nn.Module) -> dict[str, Any]:
+
+def describe(
+    directory: Path,
+    model: nn.Module,
+    target: Target,
+    card: Card,
+    model_bytes: int,
+    lock: Mapping[str, Any] | None,
+    scores: Scores | None,
+) -> None:
+    """Write the model card and compress.json over the files that lie in `directory`.
+
+    model_bytes  of the graphs with their weights.
+    """
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    content = {
+        "lock": dict(lock or {}),
+        "model": {
+            "description": card.description,
+            "random_weights": card.random_weights,
+            "parameters": num_parameters,
+        },
+        "target": target.name,
+        "quantization": {**_quantization(model), "effective_bits": round(8 * model_bytes / num_parameters, 3)},
+        "scores": scores or {},
+    }
+    write_card(directory, card, content, scores or {})
+    write_manifest(directory, content)
+
+
+def _quantization(model: nn.Module) -> dict[str, Any]:
     """What compress.json says of weights and activations."""
     from compress.exporter.codecs import stored_bytes
     from compress.models.quantized import quantized_activations, quantized_weights

@@ -48,9 +48,6 @@ class Layout:
     parity_scores: tuple[str, ...]
     speeds: tuple[Column, ...]
 
-    def shows(self, score: str) -> bool:
-        return score in self.scores
-
 
 @dataclass(frozen=True)
 class Table:
@@ -158,7 +155,7 @@ def _tables(rows: Sequence[Row]) -> list[Table]:
         real = [row for row in rows if row.task == task and not row.random_weights]
         random = [row for row in rows if row.task == task and row.random_weights]
         if real:
-            names = dict.fromkeys(name for row in real for name in row.scores if layout.shows(name))
+            names = dict.fromkeys(name for row in real for name in row.scores if name in layout.scores)
             tables.append(_table("", real, layout, sorted(names, key=_score_order)))
         if random:
             tables.append(_table(RANDOM_TITLE, random, layout, layout.parity_scores))

@@ -32,6 +32,7 @@ from compress.tasks.base import Figure, Scores
 FORMAT = 1
 MANIFEST, MODEL = "compress.json", "model.onnx"
 ENCODER, DECODER = "encoder_model.onnx", "decoder_model_merged.onnx"  # the two graphs of an encoder–decoder model
+TOKENIZER, TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"  # the second where the output has its own
 _PARTIAL = f"{MANIFEST}.partial"  # all that a killed write can leave behind; no part of the artefact
 _OWN_HASH = "manifest_sha256"
 _ZEROS = "0" * 64

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.data.prompts import PROMPT
 from compress.errors import ModelError, require
-from compress.exporter.card import Card, write_card
-from compress.exporter.directory import appearing, quantization
+from compress.exporter.card import Card
+from compress.exporter.directory import appearing, describe, write_json
+from compress.runtime.artefact import TARGET_TOKENIZER, TOKENIZER
 
 if TYPE_CHECKING:
     from compress.models.translators import LoadedTranslator
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     from compress.tasks.base import Scores
 
 __all__ = ["export_translator", "write_graphs"]
-
-TOKENIZER, TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"
-PROMPT = "translation.json"
 
 
 def export_translator(
@@ -48,9 +47,9 @@ def export_translator(
     require("torch", "exporting a model", "torch")
     from compress import __version__, targets
     from compress.exporter.text.parity import check_text_parity
-    from compress.runtime.artefact import open_artefact, write_manifest
+    from compress.runtime.artefact import open_artefact
 
-    directory, scores = Path(directory), scores or {}
+    directory = Path(directory)
     target = targets.load(target) if isinstance(target, str) else target
     check_target(target)
     card = card or Card(loaded.description, loaded.random_weights, loaded.licence, task="translation")
@@ -59,23 +58,7 @@ def export_translator(
         model_bytes = sum(file.stat().st_size for file in partial.iterdir())
         check_text_parity(loaded, partial, verify_texts, where=str(directory))
         _write_beside(loaded, partial)
-        num_parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
-        content = {
-            "lock": dict(lock or {}),
-            "model": {
-                "description": card.description,
-                "random_weights": card.random_weights,
-                "parameters": num_parameters,
-            },
-            "target": target.name,
-            "quantization": {
-                **quantization(loaded.model),
-                "effective_bits": round(8 * model_bytes / num_parameters, 3),
-            },
-            "scores": scores,
-        }
-        write_card(partial, card, content, scores)
-        write_manifest(partial, content)
+        describe(partial, loaded.model, target, card, model_bytes, lock, scores)
     return open_artefact(directory)
 
 
@@ -112,15 +95,14 @@ def _write_beside(loaded: LoadedTranslator, directory: Path) -> None:
     """All that is no graph."""
     for name, content in loaded.files.items():
         (directory / name).write_bytes(content)
-    written = {
+    configs = {
         "config.json": loaded.model.config.to_json_string(use_diff=False),
         "generation_config.json": loaded.model.generation_config.to_json_string(),
-        TOKENIZER: loaded.tokenizer.to_str(pretty=True),
-        PROMPT: loaded.prompt.to_json(),
     }
+    for name, text in configs.items():
+        write_json(directory / name, json.loads(text))
+    written = {TOKENIZER: loaded.tokenizer.to_str(pretty=True), PROMPT: loaded.prompt.to_json()}
     if loaded.target_tokenizer is not None:
         written[TARGET_TOKENIZER] = loaded.target_tokenizer.to_str(pretty=True)
     for name, text in written.items():
-        if name.endswith("config.json"):
-            text = json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         (directory / name).write_text(text, encoding="utf-8", newline="\n")

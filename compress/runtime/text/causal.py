@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from compress.errors import ArtefactError
+from compress.runtime.artefact import MODEL
+from compress.runtime.text.running import SessionRun
 from compress.runtime.text.tensors import (
     Head,
     Ints,
@@ -28,7 +30,6 @@ from compress.runtime.text.tensors import (
     view,
 )
 
-MODEL = "model.onnx"
 _PAST, _PRESENT = "past_key_values.", "present."
 
 
@@ -41,6 +42,10 @@ class Cache:
 
     def __init__(self, values: list[Any], mask: Ints) -> None:
         self.values, self.mask = values, mask
+
+    def select(self, rows: Ints) -> None:
+        """Keep these rows, in this order, some perhaps more than once."""
+        self.values, self.mask = [gathered(value, rows) for value in self.values], self.mask[rows]
 
 
 class CausalModel:
@@ -92,11 +97,16 @@ class CausalModel:
         cache.mask = mask
         return logits
 
-    def begin(self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None) -> CausalRun:
+    def begin(self, sequences: Sequence[Sequence[int]], prefix: Prefix | None = None) -> SessionRun:
         """Read the sequences, one a row; what all of them share with the prefix is taken from its cache."""
         cache, tokens, real = self.padded(sequences, prefix)
         [(_, logits)] = self.read(cache, tokens, real, 1)
-        return CausalRun(self, cache, logits[:, 0].copy())
+
+        def step(token: Ints) -> Logits:
+            [(_, after)] = self.read(cache, token, np.ones_like(token), 1)
+            return after
+
+        return SessionRun(cache, logits, step)
 
     def prefix(self, tokens: Sequence[int]) -> Prefix:
         """The cache of tokens that many sequences begin with."""
@@ -141,25 +151,6 @@ class Prefix:
                 row[:, real.shape[1] - number :] = own[0, :, :number]
             values.append(held(rows))
         return values
-
-
-class CausalRun:
-    """Rows that are being written.  logits: float32 [rows, vocabulary], of the next token of each."""
-
-    def __init__(self, model: CausalModel, cache: Cache, logits: Logits) -> None:
-        self.model, self.cache, self.logits = model, cache, logits
-
-    def select(self, rows: Ints) -> None:
-        """Go on with these rows, in this order, some perhaps more than once."""
-        if np.array_equal(rows, np.arange(len(self.logits))):
-            return
-        self.cache = Cache([gathered(value, rows) for value in self.cache.values], self.cache.mask[rows])
-        self.logits = self.logits[rows]
-
-    def advance(self, tokens: Ints) -> None:
-        """Append a token to each row.  tokens [rows]."""
-        [(_, logits)] = self.model.read(self.cache, tokens[:, None], np.ones((len(tokens), 1), np.int64), 1)
-        self.logits = logits[:, 0].copy()
 
 
 def shared(first: Sequence[int], second: Sequence[int]) -> int:

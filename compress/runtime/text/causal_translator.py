@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from compress.runtime.artefact import TOKENIZER
 from compress.runtime.text.causal import CausalModel, Prefix, shared
 from compress.runtime.text.choosing import Rules
 from compress.runtime.text.generation import Run
 from compress.runtime.text.likelihood import token_nats
-from compress.runtime.text.translator import ENDLESS, TOKENIZER, Translator, batches, read_tokenizer
+from compress.runtime.text.translator import ENDLESS, Translator, batches, read_tokenizer
 from compress.runtime.text.values import Likelihood
 
 _PREFIXES = 8  # language pairs whose shots are kept read

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from compress.errors import ArtefactError
-from compress.runtime.artefact import Artefact
-from compress.runtime.text.causal import MODEL
+from compress.runtime.artefact import DECODER, ENCODER, MODEL, Artefact
 from compress.runtime.text.causal_translator import CausalTranslator
-from compress.runtime.text.seq2seq import DECODER, ENCODER
 from compress.runtime.text.seq2seq_translator import Seq2SeqTranslator
 from compress.runtime.text.translator import Translator
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from compress.errors import ArtefactError
+from compress.runtime.artefact import DECODER, ENCODER
+from compress.runtime.text.running import SessionRun
 from compress.runtime.text.tensors import (
     Head,
     Ints,
@@ -30,7 +32,6 @@ from compress.runtime.text.tensors import (
     type_of,
 )
 
-ENCODER, DECODER = "encoder_model.onnx", "decoder_model_merged.onnx"
 _PAST, _PRESENT = "past_key_values.", "present."
 
 
@@ -127,28 +128,14 @@ class Seq2SeqModel:
             memory.crossed = dict(zip(self.crossed, values[len(self.own) :], strict=True))
         return logits
 
-    def begin(self, sequences: Sequence[Sequence[int]], start: Sequence[int]) -> Seq2SeqRun:
+    def begin(self, sequences: Sequence[Sequence[int]], start: Sequence[int]) -> SessionRun:
         """Encode the sequences, one a row, and let the decoder read `start` in each."""
         memory = self.encode(sequences)
         tokens = np.tile(np.array(start, np.int64), (len(sequences), 1))
         [(_, logits)] = self.read(memory, tokens, 1)
-        return Seq2SeqRun(self, memory, logits[:, 0].copy())
 
+        def step(token: Ints) -> Logits:
+            [(_, after)] = self.read(memory, token, 1)
+            return after
 
-class Seq2SeqRun:
-    """Rows that are being written.  logits: float32 [rows, vocabulary], of the next token of each."""
-
-    def __init__(self, model: Seq2SeqModel, memory: Memory, logits: Logits) -> None:
-        self.model, self.memory, self.logits = model, memory, logits
-
-    def select(self, rows: Ints) -> None:
-        """Go on with these rows, in this order, some perhaps more than once."""
-        if np.array_equal(rows, np.arange(len(self.logits))):
-            return
-        self.memory.select(rows)
-        self.logits = self.logits[rows]
-
-    def advance(self, tokens: Ints) -> None:
-        """Append a token to each row.  tokens [rows]."""
-        [(_, logits)] = self.model.read(self.memory, tokens[:, None], 1)
-        self.logits = logits[:, 0].copy()
+        return SessionRun(memory, logits, step)

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from compress.errors import ArtefactError, DataError, unknown
+from compress.runtime.artefact import TARGET_TOKENIZER, TOKENIZER
 from compress.runtime.text.choosing import Rules
 from compress.runtime.text.generation import Run
 from compress.runtime.text.likelihood import token_nats
 from compress.runtime.text.seq2seq import Seq2SeqModel
 from compress.runtime.text.translator import (
     ENDLESS,
-    TARGET_TOKENIZER,
-    TOKENIZER,
     Translator,
     batches,
     read_tokenizer,

@@ -20,7 +20,6 @@ from compress.runtime.text.pieces import Text
 from compress.runtime.text.settings import Settings, read_settings
 from compress.runtime.text.values import Decoding, Likelihood, Translation
 
-TOKENIZER, TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"
 ENDLESS = 1 << 62
 
 Heard = Callable[[int, Translation], object]
