@@ -12,6 +12,7 @@ from compress.data.parallel import open_parallel
 from compress.errors import DataError
 from compress.exporter import Card
 from compress.exporter.text import export_translator
+from compress.jobs.sequences import examples_in_a_row, sentence_pairs
 from compress.passes.base import Progress
 from compress.recipe import Recipe, TranslationSpec
 from compress.runtime.artefact import Artefact
@@ -22,7 +23,7 @@ from compress.runtime.text.measure import TextRuns, measure_text
 from compress.runtime.verify import Verification, verify_scores
 from compress.stages import write_text
 from compress.tasks.base import Scores
-from compress.tasks.translation import Example, Translation
+from compress.tasks.translation import Translation
 from compress.tasks.translation_outputs import Outputs, read_outputs
 
 if TYPE_CHECKING:
@@ -66,13 +67,13 @@ class TranslationJob:
         return len(self.task.calibration())
 
     def batches(self) -> Iterator[tuple[Tensor, ...]]:
-        """A decoder's (input_ids [1, T],): calibration pairs as its prompt shows them, one after another up to
-        `max_seq_length` tokens.  An encoder–decoder's (input_ids, attention_mask, decoder_input_ids), a pair each."""
+        """One row each: a decoder's (input_ids [1, T],), or an encoder–decoder's (input_ids, attention_mask,
+        decoder_input_ids), of at most `max_seq_length` tokens."""
         import torch
 
         longest = self.recipe.calibration.max_seq_length or MAX_SEQ_LENGTH
-        sequences = self._sequences if self.source.family == "decoder" else self._sentence_pairs
-        for rows in sequences(self.task.calibration(), longest):
+        sequences = examples_in_a_row if self.source.family == "decoder" else sentence_pairs
+        for rows in sequences(self.source, self.task.calibration(), longest):
             yield tuple(torch.tensor([row]) for row in rows)
 
     def example(self) -> tuple[Tensor, ...]:
@@ -137,51 +138,6 @@ class TranslationJob:
             machine=speed.machine,
             parts=vars(speed.parts),
         )
-
-    # --- calibration texts as tokens
-
-    def _sequences(self, examples: Sequence[Example], longest: int) -> Iterator[tuple[list[int]]]:
-        prompt = self.source.prompt
-        first = self.source.model.generation_config.bos_token_id
-        begin = [first] if prompt.add_bos and first is not None else []
-        for pair in dict.fromkeys(example.pair for example in examples):
-            tokens = list(begin)
-            for example in (each for each in examples if each.pair == pair):
-                text = self._shown(example)
-                more = self.source.tokenizer.encode(text, add_special_tokens=False).ids
-                if len(tokens) > len(begin) and len(tokens) + len(more) > longest:
-                    yield (tokens,)
-                    tokens = list(begin)
-                tokens = [*tokens, *more][:longest]
-            if len(tokens) > len(begin):
-                yield (tokens,)
-
-    def _shown(self, example: Example) -> str:
-        """A pair of sentences as the prompt shows an example, or, where it shows none, as question and answer."""
-        prompt, languages = self.source.prompt, parse_pair(example.pair)
-        if prompt.example:
-            one = replace(prompt, template="{examples}", shots={example.pair: ((example.source, example.reference),)})
-            return one.render("", *languages)
-        return prompt.render(example.source, *languages) + prompt.separator + example.reference
-
-    def _sentence_pairs(self, examples: Sequence[Example], longest: int) -> Iterator[tuple[list[int], ...]]:
-        source = self.source
-        settings, prompt = source.model.generation_config, source.prompt
-        ends = settings.eos_token_id
-        end = ends[0] if isinstance(ends, list) else ends
-        written = source.target_tokenizer or source.tokenizer
-        for example in examples:
-            from_language, to_language = parse_pair(example.pair)
-            text = prompt.render(example.source, from_language, to_language)
-            # Of Marian's form they name the target, of the others' the source: a prompt has tokens for one of them.
-            marks = prompt.source_tokens.get(to_language if ">>" in str(prompt.source_tokens) else from_language, ())
-            given = [known for known in map(source.tokenizer.token_to_id, marks) if known is not None]
-            given += source.tokenizer.encode(text, add_special_tokens=False).ids[: longest - len(given) - 1]
-            given.append(end)
-            asked = prompt.target_tokens.get(to_language, ())
-            begun = [known for known in map(written.token_to_id, asked) if known is not None]
-            reference = written.encode(example.reference, add_special_tokens=False).ids[:longest]
-            yield given, [1] * len(given), [settings.decoder_start_token_id, *begun, *reference]
 
 
 @dataclass(frozen=True)

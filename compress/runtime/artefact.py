@@ -11,6 +11,8 @@ compress.json holds, sorted and free of anything that changes from run to run:
     quantization      what was decided about weights and activations
     scores            by name: value, low, high, num_samples; measured on the artefact
     float_sha256      of the float model.onnx that it was compared with, where it was
+
+Reading and writing stand together, since each checks what the other makes.
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
-"""Translation: how well something translates between languages."""
+"""Translation: how well something translates between languages.
+
+One class, though long: what is run, scored and compared are the same rows, read once.
+"""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,9 +19,8 @@ from compress.data.parallel import ParallelRow, digest_of, open_parallel, parse_
 from compress.data.prompts import Shots
 from compress.errors import DataError, ModelError
 from compress.tasks.base import Scores
-from compress.tasks.bootstrap import Float64, Resampled, Resampling, mean_of, resampling
+from compress.tasks.bootstrap import Resampled, Resampling, mean_of, resampling
 from compress.tasks.comet import comet_scores, require_comet
-from compress.tasks.statistics import wilson
 from compress.tasks.text_failures import FAILURES, failures_of, judged
 from compress.tasks.text_scores import (
     bleu_score,
@@ -29,37 +31,9 @@ from compress.tasks.text_scores import (
     chrf_statistics,
     require_sacrebleu,
 )
+from compress.tasks.text_sums import likelihood_sums, ratio_of_sums, shares
+from compress.tasks.translates import Scored, Translated, Translates
 from compress.tasks.translation_outputs import Outputs, PairOutputs
-
-
-class Translated(Protocol):
-    """One translation.  finished False: cut by a limit."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def finished(self) -> bool: ...
-
-
-class Scored(Protocol):
-    """How likely a reference is: nats is the sum of −log p over its num_tokens tokens."""
-
-    @property
-    def nats(self) -> float: ...
-
-    @property
-    def num_tokens(self) -> int: ...
-
-
-class Translates(Protocol):
-    """A torch model or an artefact: the task cannot tell which.  Languages are codes."""
-
-    def translate(self, texts: Sequence[str], source: str, target: str) -> Sequence[Translated]: ...
-
-    def log_likelihood(
-        self, sources: Sequence[str], references: Sequence[str], source: str, target: str
-    ) -> Sequence[Scored]: ...
 
 
 @dataclass(frozen=True)
@@ -221,7 +195,7 @@ class Translation:
             for pair, found in outputs.pairs.items()
         }
         counts = {pair: len(found.hypotheses) for pair, found in outputs.pairs.items()}
-        return scores | _shares("identical", same, counts)
+        return scores | shares("identical", same, counts)
 
     @cached_property
     def _data(self) -> str:
@@ -292,12 +266,12 @@ class Translation:
         overall: dict[str, tuple[Resampled, int]] = {}
         if self.num_likelihood != 0:
             draws = resampling(row for found in outputs.pairs.values() for row in found.rows)
-            sums = {pair: _likelihood_sums(draws, outputs.pairs[pair]) for pair in self.pairs}
+            sums = {pair: likelihood_sums(draws, outputs.pairs[pair]) for pair in self.pairs}
             counts = {pair: len(outputs.pairs[pair].rows) for pair in self.pairs}
             for name, per in (("nll_per_token", 1), ("nll_per_char", 2)):
-                overall[name] = _ratio(sums.values(), per), sum(counts.values())
+                overall[name] = ratio_of_sums(sums.values(), per), sum(counts.values())
                 for pair in self.pairs:
-                    by_pair[pair][name] = _ratio([sums[pair]], per), counts[pair]
+                    by_pair[pair][name] = ratio_of_sums([sums[pair]], per), counts[pair]
         if self.num_translations != 0:
             draws = resampling(row for found in outputs.pairs.values() for row in found.translated)
             for pair in self.pairs:
@@ -323,7 +297,7 @@ class Translation:
             sources = [example.source for example in examples]
             points = comet_scores(self.comet, sources, found.hypotheses, references)
             rows = np.array([[point, 1.0] for point in points])
-            scores["comet"] = _ratio([draws.sums(found.translated, rows)], 1)
+            scores["comet"] = ratio_of_sums([draws.sums(found.translated, rows)], 1)
         return scores
 
     def _failures(self, outputs: Outputs) -> Scores:
@@ -343,7 +317,7 @@ class Translation:
         counts = {pair: len(found.hypotheses) for pair, found in outputs.pairs.items()}
         scores: Scores = {}
         for name, failed in by_name.items():
-            scores |= _shares(name, failed, {pair: counts[pair] for pair in failed})
+            scores |= shares(name, failed, {pair: counts[pair] for pair in failed})
         return scores
 
 
@@ -359,27 +333,3 @@ def _digest(examples: Sequence[Example], *more: str) -> str:
 
 def _rows_of(outputs: Outputs) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     return {pair: (found.rows, found.translated) for pair, found in outputs.pairs.items()}
-
-
-Sums = tuple[Float64, Float64]  # [S] of the rows as they are, [resamples, S]
-
-
-def _likelihood_sums(draws: Resampling, found: PairOutputs) -> Sums:
-    """Sums of nats, tokens and characters: [3] and [resamples, 3]."""
-    rows = np.array([found.nats, found.num_tokens, found.num_chars], dtype=np.float64).T
-    return draws.sums(found.rows, rows)
-
-
-def _ratio(sums: Iterable[Sums], per: int) -> Resampled:
-    """All first sums together, over all those at place `per`."""
-    total, resampled = (np.sum(parts, axis=0) for parts in zip(*sums, strict=True))
-    of = Resampled(float(total[0]), resampled[..., 0])
-    return of.over(Resampled(float(total[per]), resampled[..., per]))
-
-
-def _shares(name: str, successes: Mapping[str, int], counts: Mapping[str, int]) -> Scores:
-    """Overall and by pair, with Wilson intervals; nothing where there is nothing to count."""
-    if not sum(counts.values()):
-        return {}
-    scores = {name: wilson(sum(successes.values()), sum(counts.values()))}
-    return scores | {f"{name}.{pair}": wilson(count, counts[pair]) for pair, count in successes.items()}

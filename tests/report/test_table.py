@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from compress.report.figures import megabytes, percent, points, ratio
 from compress.report.row import row_from_plain
-from compress.report.table import RANDOM_TITLE, bench_table, megabytes, percent, points, ratio, render, show
+from compress.report.table import RANDOM_TITLE, bench_table, render, show
 from compress.runtime.measure import Bench
 from compress.runtime.measurement import Prefill
 from compress.runtime.statistics import Ratio
