@@ -27,9 +27,10 @@ class Histogram:
         self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
 
     def observe_counts(self, x: Tensor) -> None:
-        width = max(self.high - self.low, 1e-12)
+        # not low + (high − low), which may fall short of a tiny high and leave it uncounted
+        end = max(self.high, self.low + 1e-12)
         for part in torch.split(x.detach().float().flatten(), EXACT):
-            self.counts += torch.histc(part, BINS, self.low, self.low + width).double()
+            self.counts += torch.histc(part, BINS, self.low, end).double()
 
     @property
     def centres(self) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -36,6 +36,7 @@ def test_batches_count_as_one(values: list[float], cut: int) -> None:
 
 
 @QUICK
+@example([1.7910287591031575e-36, -1.0])
 @given(VALUES)
 def test_every_value_is_counted_once(values: list[float]) -> None:
     assert int(histogram(torch.tensor(values)).counts.sum()) == len(values)
