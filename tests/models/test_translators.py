@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -176,9 +177,34 @@ def test_directories_that_hold_no_model_are_told(tiny: dict[str, LoadedTranslato
     weights.write_bytes(content[:3000])
     with pytest.raises(ModelError, match=r"^path:"):
         load_translator(ModelSource(f"path:{folder}"))
-    weights.rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"there is no model\.safetensors .*name a revision that has one"):
+    weights.unlink()
+    with pytest.raises(ModelError, match=r"there is neither model\.safetensors nor pytorch_model\.bin"):
         load_translator(ModelSource(f"path:{folder}"))
+
+
+class Bomb:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_is_read_where_there_are_no_safetensors_and_gives_tensors_alone(
+    tiny: dict[str, LoadedTranslator], tmp_path: Path
+) -> None:
+    folder = saved(tiny["tiny-llama"], tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    own = tiny["tiny-llama"].model.state_dict()
+    torch.save(own, folder / "pytorch_model.bin")
+    loaded = load_translator(ModelSource(f"path:{folder}")).model.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in loaded.items())
+    torch.save(own | {"extra": Bomb(tmp_path / "boom")}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin is damaged or holds more than tensors.*refused"):
+        load_translator(ModelSource(f"path:{folder}"))
+    assert not (tmp_path / "boom").exists()
 
 
 def test_an_architecture_that_is_not_known_is_told(tmp_path: Path) -> None:

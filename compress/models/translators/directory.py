@@ -1,11 +1,13 @@
-"""hf:ORG/NAME@REVISION and path:DIRECTORY: translators as transformers saves them, safetensors only.
+"""hf:ORG/NAME@REVISION and path:DIRECTORY: translators as transformers saves them.
 
-Nothing of a repository is run: neither its Python files nor pickles of weights are opened.
+Nothing of a repository is run.  Weights are safetensors; a repository that has none (NLLB, many of OPUS-MT) gives its
+pytorch_model.bin, of which torch reads tensors alone (`weights_only`).
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from compress.models.translators.convert import m2m100_tokenizer, marian_tokeniz
 from compress.models.translators.loaded import LoadedTranslator
 from compress.models.translators.prompts import default_prompt, marian_prompt
 
-INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
+# The file of the weights or, in front, the index of its shards; safetensors first.
+SAFETENSORS = ("model.safetensors.index.json", "model.safetensors")
+PICKLES = ("pytorch_model.bin.index.json", "pytorch_model.bin")
 # Beside tokenizer.json.  Models without one need all their tables.
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
 TABLES: tuple[str, ...] = (
@@ -32,7 +36,7 @@ TABLES: tuple[str, ...] = (
     "sentencepiece.bpe.model",
 )
 TABLES += ("spiece.model", "tokenizer.model")
-WANTED = ["*.json", "*.safetensors", "*.spm", "*.model", "*.txt", "*.jinja", "README.md"]
+WANTED = ["*.json", "*.spm", "*.model", "*.txt", "*.jinja", "README.md"]
 
 
 def load(source: ModelSource) -> LoadedTranslator:
@@ -92,17 +96,16 @@ def find(source: ModelSource, *, weights: bool = True) -> Path:
         return local
     from huggingface_hub import snapshot_download
 
-    patterns = WANTED if weights else [pattern for pattern in WANTED if pattern != "*.safetensors"]
+    def download(*patterns: str) -> Path:
+        ignored = ["*/*", "consolidated*"]
+        return Path(
+            snapshot_download(source.name, revision=source.revision, allow_patterns=patterns, ignore_patterns=ignored)
+        )
 
     def fetch() -> Path:
-        folder = Path(
-            snapshot_download(
-                source.name,
-                revision=source.revision,
-                allow_patterns=patterns,
-                ignore_patterns=["*/*", "consolidated*"],
-            )
-        )
+        folder = download(*WANTED, *(["*.safetensors"] if weights else []))
+        if weights and not _has(folder, SAFETENSORS):
+            folder = download(*WANTED, "pytorch_model*.bin")
         lacking = _lacking(folder, weights)
         if lacking:  # an OSError: what the cache has in part is downloaded
             raise FileNotFoundError(lacking)
@@ -130,20 +133,23 @@ def _lacking(folder: Path, weights: bool) -> str | None:
         return f"there is no file {folder / 'config.json'}"
     if not weights:
         return None
-    if (folder / INDEX).is_file():
-        try:
-            shards = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return f"{folder / INDEX} is damaged"
-        gone = [name for name in shards if not (folder / name).is_file()]
-        told_gone = f"{', '.join(gone[:3])}{', …' if len(gone) > 3 else ''}"
-        return f"{len(gone)} of its {len(shards)} files of weights are missing: {told_gone}" if gone else None
-    if not (folder / WEIGHTS).is_file():
-        return (
-            f"there is no {WEIGHTS} (pickles such as pytorch_model.bin are not opened): name a revision that has one, "
-            f"as in hf:ORG/NAME@refs/pr/1, or write one with save_pretrained"
-        )
-    return None
+    kind = next((each for each in (SAFETENSORS, PICKLES) if _has(folder, each)), None)
+    if kind is None:
+        return f"there is neither {SAFETENSORS[1]} nor {PICKLES[1]}: write one with save_pretrained"
+    index = folder / kind[0]
+    if not index.is_file():
+        return None
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{index} is damaged"
+    gone = [name for name in shards if not (folder / name).is_file()]
+    told_gone = f"{', '.join(gone[:3])}{', …' if len(gone) > 3 else ''}"
+    return f"{len(gone)} of its {len(shards)} files of weights are missing: {told_gone}" if gone else None
+
+
+def _has(folder: Path, names: tuple[str, ...]) -> bool:
+    return any((folder / name).is_file() for name in names)
 
 
 def _config(source: ModelSource, folder: Path) -> Any:
@@ -154,14 +160,21 @@ def _config(source: ModelSource, folder: Path) -> Any:
 
 
 def _pretrained(source: ModelSource, folder: Path, config: Any) -> Any:
-    model, report = auto_class(config, source.source).from_pretrained(
-        folder,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        output_loading_info=True,
-        dtype="float32",
-    )
+    try:
+        model, report = auto_class(config, source.source).from_pretrained(
+            folder,
+            use_safetensors=_has(folder, SAFETENSORS),
+            weights_only=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype="float32",
+        )
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{source.source}: its {PICKLES[1]} is damaged or holds more than tensors, and reading that could run any "
+            f"code: refused: take a revision with safetensors"
+        ) from error
     absent = sorted([*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])])
     if absent:
         raise ModelError(
