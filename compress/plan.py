@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import require
 from compress.jobs import Job, kind_of
 from compress.passes import Pass
+from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
@@ -22,6 +23,7 @@ from compress.recipe import Recipe
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from compress.models.layers import Weighted
     from compress.numerics.weight import QuantizedWeight
 
 FLOAT_BITS = 32
@@ -89,7 +91,6 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     """
     require("torch", "planning a run", "torch")
     from compress.exporter.codecs import stored_bytes
-    from compress.models.layers import weighted_layers
 
     job = kind_of(recipe).load(recipe, allow_code)
     formats = weight_formats(recipe, job.model)
@@ -100,7 +101,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
             formats[name].num_bits if name in formats else FLOAT_BITS,
             stored_bytes(formats[name]) if name in formats else 4 * layer.weight.numel(),
         )
-        for name, layer in weighted_layers(job.model).items()
+        for name, layer in _stored_layers(job.model).items()
     ]
     weights = sum(4 * _count(layer.shape) for layer in layers)
     num_calls, largest, forward_seconds = _forward(job)
@@ -130,14 +131,24 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
 
     formats: dict[str, QuantizedWeight] = {}
     for step in recipe.passes:
-        if isinstance(step, QuantizeWeights | QuantizeStatic):
-            for name, layer in select(model, step.targets, step.ignore).items():
+        if isinstance(step, QuantizeWeights | QuantizeStatic | QuantizeDynamic):
+            embeddings = isinstance(step, QuantizeWeights)
+            for name, layer in select(model, step.targets, step.ignore, embeddings=embeddings).items():
                 if name not in formats:  # the codes of the first pass stay
                     weight = layer.weight
                     two_rows = weight.detach().new_zeros((2, *weight.shape[1:]))
                     grid = step.grid(two_rows, None) if isinstance(step, QuantizeWeights) else nearest(two_rows, 8)
                     formats[name] = _with_rows(grid, weight.shape[0])
     return formats
+
+
+def _stored_layers(model: nn.Module) -> dict[str, Weighted]:
+    """The layers whose weights are stored: of those that share one weight, the first."""
+    from compress.models.layers import raw_weight, weighted_layers
+
+    first: dict[int, str] = {}
+    layers = weighted_layers(model, embeddings=True)
+    return {name: layer for name, layer in layers.items() if first.setdefault(id(raw_weight(layer)), name) == name}
 
 
 def _with_rows(grid: QuantizedWeight, rows: int) -> QuantizedWeight:
@@ -158,6 +169,7 @@ def _with_rows(grid: QuantizedWeight, rows: int) -> QuantizedWeight:
 def forwards(step: Pass, num_samples: int) -> float:
     """How many samples' forwards a pass is forecast to cost: one of each calibration sample, unless more is known."""
     known: dict[type[Pass], Callable[[Any], float]] = {
+        QuantizeDynamic: lambda dynamic: 0,
         QuantizeStatic: lambda static: (1 if static.observer == "minmax" else 2) * num_samples,
         QuantizeWeights: lambda weights: 0 if weights.algorithm == "rtn" else 3 * num_samples,
         Reconstruct: lambda learned: _TRAINING * learned.iterations * learned.batch_size + 2 * num_samples,
@@ -166,7 +178,8 @@ def forwards(step: Pass, num_samples: int) -> float:
 
 
 def _forward(job: Job) -> tuple[int, int, float]:
-    """Of one forward: its calls, the bytes of its largest result, and the seconds, all for one sample."""
+    """Of one forward: its calls, the bytes of the largest result but for its own, and the seconds, all for
+    one sample."""
     import torch
 
     from compress.models.calls import record
@@ -177,11 +190,12 @@ def _forward(job: Job) -> tuple[int, int, float]:
         started = time.perf_counter()
         job.model(*inputs)
         seconds = (time.perf_counter() - started) / len(inputs[0])
-    return len(graph.calls), max(4 * _count(call.shape) for call in graph), seconds
+    return len(graph.calls), max(4 * _count(call.shape) for call in graph if call.key not in graph.outputs), seconds
 
 
 def _other_bytes(model: nn.Module) -> int:
     """Of all parameters but weights: the biases of the layers, and a normalisation's shift (its scale is folded)."""
+    from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
     from compress.models.layers import WEIGHTED
@@ -189,7 +203,7 @@ def _other_bytes(model: nn.Module) -> int:
     size = 0
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if not (name == "weight" and isinstance(module, (*WEIGHTED, _BatchNorm))):
+            if not (name == "weight" and isinstance(module, (*WEIGHTED, nn.Embedding, _BatchNorm))):
                 size += 4 * parameter.numel()
     return size
 

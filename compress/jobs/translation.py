@@ -64,7 +64,7 @@ class TranslationJob:
 
     @property
     def num_calibration(self) -> int:
-        return len(self.task.calibration())
+        return sum(1 for _ in self.batches())
 
     def batches(self) -> Iterator[tuple[Tensor, ...]]:
         """One row each: a decoder's (input_ids [1, T],), or an encoder–decoder's (input_ids, attention_mask,

@@ -12,6 +12,7 @@ from compress.errors import DataError
 from compress.jobs import kind_of, recipe_of
 from compress.jobs.translation import OUTPUTS, TranslationJob
 from compress.passes.base import silent
+from compress.plan import plan
 from compress.recipe import Recipe, parse
 from compress.runtime.artefact import open_artefact
 from compress.runtime.text import open_translator
@@ -32,6 +33,20 @@ passes:
 
 def recipe(model: str) -> Recipe:
     return parse(RECIPE.format(model=model))
+
+
+@pytest.mark.parametrize("model", ["tiny-gemma3", "tiny-m2m100", "tiny-marian"])
+def test_a_plan_counts_an_embedding_once_in_its_own_bits(model: str) -> None:
+    made = plan(recipe(model))
+    tables = [layer for layer in made.layers if layer.shape == max(each.shape for each in made.layers)]
+    [table] = tables
+    rows, columns = table.shape
+    assert (table.num_bits, table.stored_bytes) == (8, rows * (columns + columns // 16 * 2))
+    assert sum(layer.num_bits == 4 for layer in made.layers) > 10
+    parameters = sum(value.numel() for value in job(model).model.parameters())
+    assert 4 * parameters <= made.float_bytes < 4.1 * parameters + 1e6
+    assert made.model_bytes < made.float_bytes
+    assert made.peak_memory_bytes < 2e9
 
 
 def job(model: str) -> TranslationJob:
