@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.errors import ModelError, require, unknown
+from compress.errors import ArtefactError, ModelError, require, unknown
 from compress.passes.base import Progress, silent
 
 if TYPE_CHECKING:
     from compress.exporter.gguf.file import StoredTensor, Value
     from compress.models.translators import LoadedTranslator
 
-__all__ = ["WrittenGguf", "check_gguf", "write_gguf"]
+__all__ = ["AUTO", "TYPES", "WrittenGguf", "check_gguf", "check_type", "refuse_existing", "write_gguf"]
+
+AUTO = "auto"  # what a pass quantized keeps its grid
+TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def write_gguf(
     for); ParityError if the tokenizer, read back, cuts texts in another way; MissingExtra without torch or gguf.
     """
     path = Path(path)
-    kind = check_gguf(loaded, path, type=type, force=force)
+    kind = _checked(loaded, path, type, force)
     from compress.exporter.gguf.file import write_file
     from compress.exporter.gguf.header import architecture_of, rope_factors
     from compress.exporter.gguf.tensors import Notes, tensors_of
@@ -80,20 +83,41 @@ def write_gguf(
     return WrittenGguf(path, num_bytes, {each: counts[each] for each, _ in sizes.most_common()}, told)
 
 
-def check_gguf(loaded: LoadedTranslator, path: Path, *, type: str = "auto", force: bool = False) -> str:
-    """Raise whatever `write_gguf` would raise of a model before its passes, and return the type as it is spelled."""
-    require("torch", "writing GGUF files", "torch")
-    require("gguf", "writing GGUF files", "torch")
-    from compress.exporter.gguf.file import refuse_existing
-    from compress.exporter.gguf.header import architecture_values
-    from compress.exporter.gguf.tensors import AUTO, TYPES
-
+def check_type(type: str) -> str:
+    """The type as it is spelled.  Raises ModelError for one that is not known."""
     spelled = {each.lower(): each for each in (AUTO, *TYPES)}
     if type.lower() not in spelled:
         raise ModelError(unknown("GGUF type", type, (AUTO, *TYPES)))
-    refuse_existing(path, force)
-    architecture_values(loaded.model.config)
     return spelled[type.lower()]
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Raises ArtefactError for a file that is there, or a place that is none for a file."""
+    if path.is_dir():
+        raise ArtefactError(f"{path}: is a directory: name a file")
+    if path.exists() and not force:
+        raise ArtefactError(f"{path}: exists already: give another file, or --force (force=True) to replace it")
+
+
+def check_gguf(loaded: LoadedTranslator, path: Path, *, type: str = "auto", force: bool = False) -> None:
+    """Raise what `write_gguf` would raise, as far as it does not depend on what passes do: to be asked before them."""
+    kind = _checked(loaded, path, type, force)
+    from compress.exporter.gguf.header import architecture_of
+    from compress.exporter.gguf.tensors import Notes, tensors_of
+
+    _header(loaded, None, tensors_of(loaded.model, architecture_of(loaded.model.config), kind, Notes()))
+
+
+def _checked(loaded: LoadedTranslator, path: Path, type: str, force: bool) -> str:
+    """The type as it is spelled, if the file may be written and the model is a decoder."""
+    require("torch", "writing GGUF files", "torch")
+    require("gguf", "writing GGUF files", "torch")
+    from compress.exporter.gguf.header import architecture_of
+
+    kind = check_type(type)
+    refuse_existing(path, force)
+    architecture_of(loaded.model.config)
+    return kind
 
 
 def _header(loaded: LoadedTranslator, name: str | None, tensors: list[StoredTensor]) -> dict[str, Value]:
@@ -126,9 +150,9 @@ def _header(loaded: LoadedTranslator, name: str | None, tensors: list[StoredTens
 
 
 def _activation_notes(loaded: LoadedTranslator) -> tuple[str, ...]:
-    from compress.models.dynamic import dynamic_inputs
+    from compress.models.dynamic import dynamic_layers
     from compress.models.quantized import quantized_activations
 
-    if quantized_activations(loaded.model) or any(True for _ in dynamic_inputs(loaded.model)):
+    if quantized_activations(loaded.model) or dynamic_layers(loaded.model):
         return ("the recipe's quantized activations are left out: llama.cpp rounds activations in its own way",)
     return ()

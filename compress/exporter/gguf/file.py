@@ -41,14 +41,6 @@ class StoredTensor:
     parts: Callable[[], Iterator[NDArray[Any]]]
 
 
-def refuse_existing(path: Path, force: bool) -> None:
-    """Raises ArtefactError for a file that is there, or a place that is none for a file."""
-    if path.is_dir():
-        raise ArtefactError(f"{path}: is a directory: name a file")
-    if path.exists() and not force:
-        raise ArtefactError(f"{path}: exists already: give another file, or force to replace it")
-
-
 def write_file(path: Path, values: Mapping[str, Value], tensors: Sequence[StoredTensor], progress: Progress) -> int:
     """Write a file, which appears all at once, and return its size in bytes.
 

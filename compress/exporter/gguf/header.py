@@ -1,4 +1,4 @@
-"""What a GGUF header says of an architecture, from transformers' config: the keys that llama.cpp's own converter writes.
+"""What a GGUF header says of an architecture, from transformers' config, by the keys of llama.cpp's converter.
 
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md lists them.  What no key can say is refused: a file that loads
 and computes something else would be worse than none.
@@ -90,10 +90,12 @@ def _gemma_layers(config: Any) -> dict[str, Value]:
     """Which layers see how much, and how those that see less are turned."""
     local = config.rope_parameters["sliding_attention"]
     if local["rope_type"] != "default":
-        raise ModelError(f"llama.cpp's 'gemma3' scales no local rotary frequencies, and this model '{local['rope_type']}'")
+        raise ModelError(
+            f"llama.cpp's 'gemma3' scales no local rotary frequencies, and this model '{local['rope_type']}'"
+        )
     values: dict[str, Value] = {"attention.sliding_window": config.sliding_window}
     period = _period(config.layer_types)
-    if period != GEMMA_PERIOD:  # read by builds of llama.cpp since 2026; before, six was all there was
+    if period != GEMMA_PERIOD:  # what llama.cpp takes where the key is absent
         values["attention.sliding_window_pattern"] = period
     if float(local["rope_theta"]) != GEMMA_LOCAL_THETA:
         values["rope.freq_base_swa"] = float(local["rope_theta"])

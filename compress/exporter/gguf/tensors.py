@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compress.errors import ModelError
+from compress.exporter.gguf import AUTO
 from compress.exporter.gguf.blocks import BLOCK, blocks, fit
 from compress.exporter.gguf.file import StoredTensor
 from compress.models.layers import raw_weight
@@ -23,8 +24,6 @@ from compress.models.translators.gguf_names import gguf_name
 if TYPE_CHECKING:
     from compress.numerics.weight import QuantizedWeight
 
-AUTO = "auto"
-TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 _CHUNK = 1 << 22  # values that are made ready at a time
 _NAMES_TOLD = 3
@@ -131,9 +130,7 @@ def _matrix(module: nn.Module, name: str, order: Tensor | None, kind: str, notes
     return _stored(name, (rows, columns), asked, partial(_from_values, raw, quantized, order, asked))
 
 
-def _stored(
-    name: str, shape: tuple[int, ...], kind: str, made: Callable[[Tensor], NDArray[Any]]
-) -> StoredTensor:
+def _stored(name: str, shape: tuple[int, ...], kind: str, made: Callable[[Tensor], NDArray[Any]]) -> StoredTensor:
     """made: gives the bytes of rows by their numbers."""
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -168,8 +165,9 @@ def _largest(raw: Tensor, quantized: QuantizedWeight | None) -> float:
         low, high = torch.aminmax(raw.detach())
         return float(max(-low, high))
     step = max(1, _CHUNK // quantized.codes.shape[1])
-    numbers = torch.arange(quantized.codes.shape[0]).split(step)
-    return max(float(_rows_of(quantized, some).dequantize().abs().max()) for some in numbers)
+    numbers = torch.arange(quantized.codes.shape[0])
+    parts = (numbers[start : start + step] for start in range(0, len(numbers), step))
+    return max(float(_rows_of(quantized, part).dequantize().abs().max()) for part in parts)
 
 
 def _rows_of(quantized: QuantizedWeight, numbers: Tensor) -> QuantizedWeight:

@@ -99,8 +99,9 @@ def _tokens(
         kinds[number] = CONTROL if added.special else USER_DEFINED
         if not added.special:  # llama.cpp looks for them in the text as it was typed
             tokens[number] = added.content.replace("▁", " ")
-    if sentencepiece and model.get("unk_token") is not None:
-        kinds[tokenizer.token_to_id(model["unk_token"])] = UNKNOWN
+    unknown = tokenizer.token_to_id(model["unk_token"]) if model.get("unk_token") is not None else None
+    if sentencepiece and unknown is not None:
+        kinds[unknown] = UNKNOWN
     return tokens, kinds
 
 
@@ -170,7 +171,7 @@ def _chat_template(files: dict[str, bytes]) -> str | None:
     found = json.loads(files.get("tokenizer_config.json", b"{}")).get("chat_template")
     if isinstance(found, list):  # several by name
         found = next((each["template"] for each in found if each["name"] == "default"), None)
-    return found
+    return str(found) if found else None
 
 
 def _steps(part: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
@@ -186,6 +187,5 @@ def _check(tokenizer: Tokenizer, values: dict[str, Value]) -> None:
     for text in TEXTS:
         ours, theirs = tokenizer.encode(text).ids, read.encode(text).ids
         if ours != theirs:
-            raise ParityError(
-                f"the tokenizer cannot be said in GGUF: it makes {ours[:12]} of {text!r}, and what GGUF says {theirs[:12]}"
-            )
+            told = f"it makes {ours[:12]} of {text!r}, and what GGUF says {theirs[:12]}"
+            raise ParityError(f"the tokenizer cannot be said in GGUF: {told}")

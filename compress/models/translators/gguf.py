@@ -102,7 +102,8 @@ def config_of(file: GgufFile) -> Any:
         period = int(file.value("attention.sliding_window_pattern", GEMMA_PERIOD))
         config |= {"query_pre_attn_scalar": attended, "sliding_window": file.value("attention.sliding_window")}
         config["layer_types"] = [
-            "sliding_attention" if (layer + 1) % period else "full_attention" for layer in range(file.value("block_count"))
+            "sliding_attention" if (layer + 1) % period else "full_attention"
+            for layer in range(file.value("block_count"))
         ]
         config["rope_parameters"] = {"full_attention": config["rope_parameters"], "sliding_attention": local}
     with told(str(file.path)), quiet():
