@@ -80,9 +80,8 @@ def test_a_fallback_is_told() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--type", "Q4_2"], "unknown GGUF type 'Q4_2': known: BF16, F16, F32, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, auto"),
+        (["--type", "Q4_2"], "unknown GGUF type 'Q4_2': known: auto, F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1"),
         (["--set", "model=random:tiny-marian"], "the encoder–decoder 'marian' is not written as GGUF here"),
-        (["--set", "task={image_classification: {}}", "--set", "model=cifar:resnet20"], "GGUF holds models"),
         (["--output", "."], ".: is a directory: name a file"),
     ],
 )
@@ -95,6 +94,13 @@ def test_bad_input_is_one_message_before_any_work(arguments: list[str], told: st
     assert told in line
     assert not list(Path().rglob("*.gguf"))
     assert not list(Path().rglob("stages"))
+
+
+def test_a_recipe_of_images_is_refused() -> None:
+    done = CliRunner().invoke(app, ["export", "efficientnet-lite0-w4", "--format", "gguf"])
+    assert done.exit_code == 2
+    told = "its task is image_classification: GGUF holds models that generate text"
+    assert done.stderr == f"error: efficientnet-lite0-w4: {told}\n"
 
 
 def test_another_format_is_a_matter_of_usage() -> None:

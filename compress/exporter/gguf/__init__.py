@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.errors import ArtefactError, ModelError, require, unknown
+from compress.errors import ArtefactError, ModelError, require
 from compress.passes.base import Progress, silent
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def check_type(type: str) -> str:
     """The type as it is spelled.  Raises ModelError for one that is not known."""
     spelled = {each.lower(): each for each in (AUTO, *TYPES)}
     if type.lower() not in spelled:
-        raise ModelError(unknown("GGUF type", type, (AUTO, *TYPES)))
+        raise ModelError(f"unknown GGUF type '{type}': known: {', '.join((AUTO, *TYPES))}")
     return spelled[type.lower()]
 
 

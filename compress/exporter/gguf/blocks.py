@@ -57,7 +57,7 @@ def fit(quantized: QuantizedWeight) -> Fit:
     scales = _scales(quantized)
     halves, used = scales.half().float(), _used(quantized)
     error = torch.where(used, (halves - scales).abs() / scales.abs(), 0.0)
-    offsets = _offsets(quantized, scales) if kind in ("Q4_1", "Q5_1") else scales
+    offsets = _offsets(quantized, scales) if kind in ("Q4_1", "Q5_1") else torch.zeros(1)
     if not bool((error <= _ROUNDING).all()) or bool((offsets.abs() > _LARGEST).any()):
         return Fit(None, "its scales leave the range of float16")
     return Fit(kind, rounded=bool((error > 0).any()))
@@ -126,9 +126,10 @@ def _centred(quantized: QuantizedWeight) -> Tensor:
 
 
 def _used(quantized: QuantizedWeight) -> Tensor:
-    """Whether a block has any value but zero, so that its scale matters, [out, blocks]."""
-    rows = _rows(quantized) if quantized.zero_points is None else _centred(quantized)
-    return rows.reshape(rows.shape[0], -1, BLOCK).any(-1)
+    """Whether a block's scale matters, [out, blocks]: not where all is zero, unless an offset is made of it."""
+    rows = _rows(quantized)
+    parts = rows.reshape(rows.shape[0], -1, BLOCK)
+    return parts.any(-1) if quantized.zero_points is None else torch.ones(parts.shape[:2], dtype=torch.bool)
 
 
 def _rows(quantized: QuantizedWeight) -> Tensor:
