@@ -1,4 +1,4 @@
-"""llama.cpp itself opens what was written, cuts texts as the tokenizer does, and chooses the tokens that torch chooses."""
+"""llama.cpp itself opens what was written, cuts texts as the tokenizer does, and chooses torch's tokens."""
 
 from __future__ import annotations
 
