@@ -105,7 +105,8 @@ def _gemma_layers(config: Any) -> dict[str, Value]:
 def _period(layer_types: list[str]) -> int:
     """Of the layers that see the whole text: each such-and-such one."""
     full = [layer_type == _FULL for layer_type in layer_types]
-    for period in (GEMMA_PERIOD, *range(2, len(full) + 2)):
+    periods: list[int] = [GEMMA_PERIOD, *range(2, len(full) + 2)]
+    for period in periods:
         if full == [(layer + 1) % period == 0 for layer in range(len(full))]:
             return period
     raise ModelError("llama.cpp's 'gemma3' sees the whole text in each n-th layer, and this model in others")
