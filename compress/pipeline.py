@@ -65,7 +65,7 @@ def run_at(place: Place, *, force: bool, allow_code: bool, reporter: Reporter) -
     """As `run`, at a place that is known."""
     recipe = place.recipe
     count = len(recipe.passes) + 4
-    with _at_work(place, reporter):
+    with at_work(place, reporter):
         kept = place.finished(force=force)
         if kept is not None:
             reporter.say(f"{recipe.name}: finished before with the same recipe, code and data: not done again")
@@ -227,7 +227,7 @@ def weights_sha256(model: nn.Module) -> str:
 
 
 @contextmanager
-def _at_work(place: Place, reporter: Reporter) -> Iterator[None]:
+def at_work(place: Place, reporter: Reporter) -> Iterator[None]:
     """Scope: no other process works there, and the log tells what happens, errors with their traceback too."""
     with locked(place.directory), reporter.logging_to(place.log):
         reporter.note(place.command)

@@ -28,10 +28,10 @@ class Job:
     overrides: tuple[str, ...]
     recipe: Recipe
 
-    def command(self, *options: str) -> str:
+    def command(self, *options: str, verb: str = "run") -> str:
         """The command that gives the same result, to be typed in the same directory."""
         sets = [part for override in self.overrides for part in ("--set", override)]
-        return shlex.join(["compress", "run", self.asked, *sets, *options])
+        return shlex.join(["compress", verb, self.asked, *sets, *options])
 
 
 def read_jobs(recipes: Sequence[str], overrides: Sequence[str] = ()) -> list[Job]:

@@ -12,7 +12,17 @@ ROOT = Path(compress.__file__).parent
 # Packages and modules of the base install; the rest of `models` and `exporter`, and `numerics`, are torch's.
 BASE = ("cli", "data", "passes", "recipe", "report", "runtime", "targets", "tasks")
 BASE_MODULES = ("errors", "fingerprint", "place", "preflight", "progress", "results", "shipped", "stages")
-BASE_MODULES += ("models.selectors", "models.source", "exporter.lint", "pipeline", "plan", "applying", "budget")
+BASE_MODULES += (
+    "models.selectors",
+    "models.source",
+    "exporter.lint",
+    "pipeline",
+    "plan",
+    "applying",
+    "budget",
+    "exporting",
+    "exporter.gguf",
+)
 IMPORT = "import importlib, sys\nfor name in ('torch', 'torchvision', 'timm', 'transformers', 'onnxscript'):\n"
 IMPORT += "    sys.modules[name] = None\nfor name in sys.argv[1:]:\n    importlib.import_module(name)"
 

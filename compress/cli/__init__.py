@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from compress.cli.exporting import export
 from compress.cli.translating import translate
 from compress.errors import CompressError, require
 
@@ -205,4 +206,5 @@ def schema() -> None:
     typer.echo(as_text(), nl=False)
 
 
+_command(export)
 _command(translate)

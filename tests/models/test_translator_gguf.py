@@ -12,8 +12,8 @@ import torch
 from compress.errors import ModelError
 from compress.models.source import ModelSource
 from compress.models.translators import load_translator, model_layer_names
-from compress.models.translators.gguf import renamed
 from compress.models.translators.gguf_file import read_gguf
+from compress.models.translators.gguf_names import renamed
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("transformers")

@@ -19,36 +19,15 @@ from compress.models.loaded import told
 from compress.models.source import ModelSource
 from compress.models.translators.building import blank_model, family_of, quiet, unfilled_model
 from compress.models.translators.gguf_file import GgufFile, read_gguf
+from compress.models.translators.gguf_names import MODEL_TYPES, renamed
 from compress.models.translators.gguf_tokenizer import special_tokens, tokenizer_of
 from compress.models.translators.loaded import LoadedTranslator
 from compress.models.translators.prompts import default_prompt
 
-_MODEL_TYPES = {"gemma3": "gemma3_text", "hunyuan-dense": "hunyuan_v1_dense"}
-_MODEL_TYPES |= {name: name for name in ("llama", "qwen2", "qwen3")}
-_OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_INNER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-# Where an architecture has other names.
-_OWN_NAMES = {
-    "gemma3": {
-        "ffn_norm": "pre_feedforward_layernorm",
-        "post_attention_norm": "post_attention_layernorm",
-        "post_ffw_norm": "post_feedforward_layernorm",
-    },
-    "hunyuan-dense": {"attn_q_norm": "self_attn.query_layernorm", "attn_k_norm": "self_attn.key_layernorm"},
-}
-_GEMMA_27B_LAYERS = 62
+# llama.cpp knows Gemma 3's largest model, whose queries are scaled by another width, by its number of layers.
+GEMMA_27B_LAYERS = 62
+# What holds in a Gemma 3 whose header says nothing: each sixth layer sees the whole text, the others turn by this base.
+GEMMA_PERIOD, GEMMA_LOCAL_THETA = 6, 10000.0
 
 
 def load(source: ModelSource) -> LoadedTranslator:
@@ -91,8 +70,8 @@ def config_of(file: GgufFile) -> Any:
     from transformers import AutoConfig
 
     kind = file.architecture
-    if kind not in _MODEL_TYPES:
-        known = ", ".join(sorted(_MODEL_TYPES))
+    if kind not in MODEL_TYPES:
+        known = ", ".join(sorted(MODEL_TYPES))
         raise ModelError(f"{file.path}: its architecture '{kind}' is not read from GGUF here, but: {known}")
     if "token_embd.weight" not in file.tensors:
         raise ModelError(f"{file.path}: it has no tensor 'token_embd.weight': it is no whole model")
@@ -118,12 +97,17 @@ def config_of(file: GgufFile) -> Any:
         **{key: number for key, number in special_tokens(file).items() if key != "unk_token_id"},
     }
     if kind == "gemma3":
-        attended = width // heads if config["num_hidden_layers"] == _GEMMA_27B_LAYERS else config["head_dim"]
-        local = {"rope_type": "default", "rope_theta": 10000.0}
+        attended = width // heads if config["num_hidden_layers"] == GEMMA_27B_LAYERS else config["head_dim"]
+        local = {"rope_type": "default", "rope_theta": float(file.value("rope.freq_base_swa", GEMMA_LOCAL_THETA))}
+        period = int(file.value("attention.sliding_window_pattern", GEMMA_PERIOD))
         config |= {"query_pre_attn_scalar": attended, "sliding_window": file.value("attention.sliding_window")}
+        config["layer_types"] = [
+            "sliding_attention" if (layer + 1) % period else "full_attention"
+            for layer in range(file.value("block_count"))
+        ]
         config["rope_parameters"] = {"full_attention": config["rope_parameters"], "sliding_attention": local}
     with told(str(file.path)), quiet():
-        return AutoConfig.for_model(_MODEL_TYPES[kind], **config)
+        return AutoConfig.for_model(MODEL_TYPES[kind], **config)
 
 
 def fill(model: Any, file: GgufFile) -> None:
@@ -146,16 +130,6 @@ def fill(model: Any, file: GgufFile) -> None:
     missing = sorted(set(parameters) - filled)
     if missing:
         raise ModelError(f"{file.path}: it has no weights for {', '.join(missing[:3])}: the file is not whole")
-
-
-def renamed(name: str, architecture: str) -> str:
-    """'blk.3.attn_q.weight' → 'model.layers.3.self_attn.q_proj.weight'; what is not known stays."""
-    block = re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name)
-    if block:
-        inner = {**_INNER, **_OWN_NAMES.get(architecture, {})}.get(block[2], block[2])
-        return f"model.layers.{block[1]}.{inner}.{block[3]}"
-    stem, _, kind = name.rpartition(".")
-    return f"{_OUTER.get(stem, stem)}.{kind}"
 
 
 def _as_trained(values: NDArray[np.float32], name: str, architecture: str, config: Any) -> NDArray[np.float32]:

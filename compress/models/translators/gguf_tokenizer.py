@@ -16,16 +16,23 @@ from compress.models.loaded import told
 from compress.models.translators.gguf_file import GgufFile
 from compress.models.translators.merges import merges_of
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # of tokenizer.ggml.token_type
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# tokenizer.ggml.pre → how text is cut before merging; None: GPT-2's own rule.
-_CUTS: dict[str, str | None] = {
-    "default": None,
-    "gpt-2": None,
-    "smollm": None,
-    "llama-bpe": _WORDS % r"\p{N}{1,3}",
-    "llama3": _WORDS % r"\p{N}{1,3}",
-    "qwen2": _WORDS % r"\p{N}",
+_NUMBERS, _EAST_ASIAN = r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+"
+_MARKED_WORDS = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"""
+    r"""|\s*[\r\n]+|\s+(?!\S)|\s+"""
+)
+# tokenizer.ggml.pre → how text is cut before merging, one rule after the other; none: GPT-2's own rule.
+CUTS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "gpt-2": (),
+    "smollm": (),
+    "llama-bpe": (_WORDS % r"\p{N}{1,3}",),
+    "llama3": (_WORDS % r"\p{N}{1,3}",),
+    "qwen2": (_WORDS % r"\p{N}",),
+    "deepseek-v3": (_NUMBERS, _EAST_ASIAN, _MARKED_WORDS),
+    "hunyuan-dense": (_NUMBERS, _EAST_ASIAN, _MARKED_WORDS),
 }
 
 
@@ -35,7 +42,7 @@ def tokenizer_of(file: GgufFile) -> Tokenizer:
     tokens, kinds = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.token_type")
     if not isinstance(tokens, list) or not tokens:
         raise ModelError(f"{file.path} holds no tokenizer: convert the model again, with its tokenizer beside it")
-    kinds = kinds or [_NORMAL] * len(tokens)
+    kinds = kinds or [NORMAL] * len(tokens)
     model = values.get("tokenizer.ggml.model")
     if model not in ("llama", "gpt2"):
         raise ModelError(
@@ -47,9 +54,9 @@ def tokenizer_of(file: GgufFile) -> Tokenizer:
     tokenizer.add_tokens(
         [
             # A run of spaces is found after spaces were written as ▁.
-            AddedToken(token, special=kind != _USER_DEFINED, normalized="▁" in token)
+            AddedToken(token, special=kind != USER_DEFINED, normalized="▁" in token)
             for token, kind in zip(tokens, kinds, strict=True)
-            if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
+            if kind in (UNKNOWN, CONTROL, USER_DEFINED)
         ]
     )
     tokenizer.post_processor = _post_processor(values, tokens, begins=model == "llama")
@@ -67,7 +74,7 @@ def _sentencepiece(file: GgufFile, tokens: list[str], kinds: list[int]) -> Token
     scores = file.values.get("tokenizer.ggml.scores")
     if not isinstance(scores, list) or len(scores) != len(tokens):
         raise ModelError(f"{file.path}: its {len(tokens)} tokens have no scores: the file is not whole")
-    ranked = {token: score for token, score, kind in zip(tokens, scores, kinds, strict=True) if kind == _NORMAL}
+    ranked = {token: score for token, score, kind in zip(tokens, scores, kinds, strict=True) if kind == NORMAL}
     unknown = special_tokens(file).get("unk_token_id")
     tokenizer = Tokenizer(
         BPE(
@@ -90,19 +97,18 @@ def _byte_level(file: GgufFile, tokens: list[str]) -> Tokenizer:
     merges, cut = file.values.get("tokenizer.ggml.merges"), str(file.values.get("tokenizer.ggml.pre", "default"))
     if not isinstance(merges, list):
         raise ModelError(f"{file.path}: its tokenizer has no merges: the file is not whole")
-    if cut not in _CUTS:
+    if cut not in CUTS:
         raise ModelError(
-            f"{file.path}: its tokenizer cuts words as '{cut}', which is not known here (known: {', '.join(_CUTS)}): "
+            f"{file.path}: its tokenizer cuts words as '{cut}', which is not known here (known: {', '.join(CUTS)}): "
             f"use the model's safetensors: hf:ORG/NAME or path:DIRECTORY"
         )
     pairs = [tuple(merge.split(" ", 1)) for merge in merges]
     tokenizer = Tokenizer(BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=pairs))
-    pattern = _CUTS[cut]
-    if pattern is None:
+    if not CUTS[cut]:
         first: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if cut == "smollm" else []
         whole = pre_tokenizers.ByteLevel(add_prefix_space=False)
     else:
-        first = [pre_tokenizers.Split(Regex(pattern), "isolated")]
+        first = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in CUTS[cut]]
         whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     if cut == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
