@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from compress.models.calls import INPUT, Calls
 from compress.models.dynamic import DynamicInput, dynamic_inputs
 from compress.models.layers import Weighted, raw_weight
+from compress.models.paging import paged_like
 from compress.numerics.weight import QuantizedWeight
 
 
@@ -72,7 +73,10 @@ def set_weight(module: nn.Module, quantized: QuantizedWeight, model: nn.Module |
     model  where the weight may be tied: all its modules that hold the same parameter (an embedding and its head) get
            the same StoredWeight, one object.
     """
-    modules, part = [module] if model is None else sharing(model, module), StoredWeight(quantized)
+    weight = raw_weight(module)
+    assert weight is not None
+    part = StoredWeight(replace(quantized, codes=paged_like(quantized.codes, weight)))
+    modules = [module] if model is None else sharing(model, module)
     for each in modules:
         before = stored(each)
         if before is not None:

@@ -35,18 +35,24 @@ def save_snapshot(model: nn.Module, directory: Path) -> None:
     from safetensors.torch import save_file
 
     weights = quantized_weights(model)
-    values = {f"value/{name}": value.contiguous() for name, value in _float_state(model).items()}
+    values = {f"value/{name}": value for name, value in _float_state(model).items()}
     for name, weight in weights.items():
         parts = {part: getattr(weight, part) for part in PARTS}
         parts["float_bias"] = _stored(model, name).float_bias
-        values |= {f"{part}/{name}": value.contiguous() for part, value in parts.items() if value is not None}
-    save_file({name: value.detach().clone() for name, value in values.items()}, directory / "values.safetensors")
+        values |= {f"{part}/{name}": value for part, value in parts.items() if value is not None}
+    save_file({name: _alone(value) for name, value in values.items()}, directory / "values.safetensors")
     grids = {
         "weights": {name: [weight.num_bits, weight.group_size] for name, weight in weights.items()},
         "activations": {key: asdict(grid) for key, grid in quantized_activations(model).items()},
         "dynamic": sorted(dynamic_layers(model)),
     }
     (directory / "grids.json").write_text(json.dumps(grids, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _alone(value: Tensor) -> Tensor:
+    """The value in memory that no other tensor shares, as files want it; itself, if it is so already."""
+    value = value.detach().contiguous()
+    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
 
 
 def load_snapshot(model: nn.Module, directory: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from compress.errors import ModelError
+from compress.models.paging import page, wants_paging
 
 DECODERS = ("gemma3_text", "hunyuan_v1_dense", "llama", "qwen2", "qwen3")
 ENCODER_DECODERS = ("m2m_100", "marian", "t5")
@@ -48,7 +49,7 @@ def blank_model(config: Any, where: str) -> Any:
 def unfilled_model(config: Any, where: str) -> Any:
     """The model with its buffers and the weights of fixed value computed, all others still to be filled.
 
-    Memory that nothing was written to is not taken from the system yet.
+    Memory that nothing was written to is not taken from the system yet; a model too large for it is paged.
     """
     from transformers.initialization import no_init_weights
 
@@ -56,6 +57,8 @@ def unfilled_model(config: Any, where: str) -> Any:
         model = auto_class(config, where).from_config(config, dtype=torch.float32)
     model.tie_weights()
     _untie(model)
+    if wants_paging(float_bytes(model)):
+        page(model, filled=False)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.LayerNorm):
@@ -90,6 +93,11 @@ def random_model(config: Any, seed: int, std: float, where: str, embedding_std: 
             if isinstance(module, nn.Embedding) and module.padding_idx is not None and id(module.weight) not in fixed:
                 module.weight[module.padding_idx].zero_()
     return model
+
+
+def float_bytes(model: nn.Module) -> int:
+    """Of all weights in float32, tied ones once."""
+    return sum(torch.float32.itemsize * value.numel() for value in model.parameters())
 
 
 @contextmanager

@@ -16,8 +16,17 @@ from tokenizers import Tokenizer
 from compress.errors import ModelError
 from compress.models.hub import from_hub
 from compress.models.loaded import told
+from compress.models.paging import page, wants_paging
 from compress.models.source import ModelSource
-from compress.models.translators.building import DEFAULT_STD, auto_class, blank_model, family_of, quiet, random_model
+from compress.models.translators.building import (
+    DEFAULT_STD,
+    auto_class,
+    blank_model,
+    family_of,
+    float_bytes,
+    quiet,
+    random_model,
+)
 from compress.models.translators.convert import m2m100_tokenizer, marian_tokenizers
 from compress.models.translators.loaded import LoadedTranslator
 from compress.models.translators.prompts import default_prompt, marian_prompt
@@ -160,6 +169,9 @@ def _config(source: ModelSource, folder: Path) -> Any:
 
 
 def _pretrained(source: ModelSource, folder: Path, config: Any) -> Any:
+    """The model in float32.  Where that is too large for memory, its weights stay in their files, in the type they have
+    there, until they are paged one by one."""
+    large = wants_paging(float_bytes(blank_model(config, source.source)))
     try:
         model, report = auto_class(config, source.source).from_pretrained(
             folder,
@@ -168,7 +180,7 @@ def _pretrained(source: ModelSource, folder: Path, config: Any) -> Any:
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
-            dtype="float32",
+            dtype="auto" if large else "float32",
         )
     except pickle.UnpicklingError as error:
         raise ModelError(
@@ -181,6 +193,8 @@ def _pretrained(source: ModelSource, folder: Path, config: Any) -> Any:
             f"{source.source} has no weights for {', '.join(absent[:3])}{', …' if len(absent) > 3 else ''}: "
             f"its files are not whole, or of another model"
         )
+    if large:
+        page(model)
     return model
 
 
