@@ -101,8 +101,8 @@ def _write_beside(loaded: LoadedTranslator, directory: Path) -> None:
     }
     for name, text in configs.items():
         write_json(directory / name, json.loads(text))
-    written = {TOKENIZER: loaded.tokenizer.to_str(pretty=True), PROMPT: loaded.prompt.to_json()}
+    written = {TOKENIZER: loaded.tokenizer.to_str(), PROMPT: loaded.prompt.to_json()}
     if loaded.target_tokenizer is not None:
-        written[TARGET_TOKENIZER] = loaded.target_tokenizer.to_str(pretty=True)
+        written[TARGET_TOKENIZER] = loaded.target_tokenizer.to_str()
     for name, text in written.items():
         (directory / name).write_text(text, encoding="utf-8", newline="\n")
