@@ -6,8 +6,10 @@ others each letter, mark and digit of their scripts counts.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise
 
 from compress.data.languages import LANGUAGES
 from compress.data.scripts import script_of
@@ -58,6 +60,17 @@ _SIGNS = (
 )
 
 
+# A word or its part, with the space before it or an apostrophe; a digit; signs as they stand between words.
+_PROSE = re.compile(r" ?(['’-]?[^\W\d_]+['’.-]?|[^\w\s]{1,3}|[0-9])")
+
+
+def is_prose(text: str) -> bool:
+    """Whether a piece of text is as prose has it, and not as only programs do: 'getValue', '");'."""
+    return _PROSE.fullmatch(text) is not None and not any(
+        one.islower() and other.isupper() for one, other in pairwise(text)
+    )
+
+
 class Writing:
     """What some languages are written with."""
 
@@ -65,12 +78,10 @@ class Writing:
         """languages: codes of `LANGUAGES`."""
         codes = list(languages)
         small = "".join(ALPHABETS.get(code, "") for code in codes)
-        self.letters = frozenset(small + "".join(letter for letter in small.upper() + "ẞ" * ("ß" in small)))
+        self.letters = frozenset(small + small.upper() + "ẞ" * ("ß" in small))
         # All scripts of the languages, and those of which every letter counts.
         self.scripts = frozenset(script for code in codes for script in LANGUAGES[code].scripts)
-        self.whole = frozenset(
-            script for code in codes if code not in ALPHABETS for script in LANGUAGES[code].scripts
-        )
+        self.whole = frozenset(script for code in codes if code not in ALPHABETS for script in LANGUAGES[code].scripts)
         self._names = frozenset(name for script in self.whole for name in _NAMES.get(script, (script.upper(),)))
         self._signs = _SIGNS + (_WIDE if self.whole & _WIDE_SCRIPTS else ())
         self._known: dict[str, bool] = {}

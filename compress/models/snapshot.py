@@ -53,7 +53,8 @@ def save_snapshot(model: nn.Module, directory: Path) -> None:
 def load_snapshot(model: nn.Module, directory: Path) -> None:
     """Give `model`, of the structure that was saved, the saved values and grids.
 
-    A layer without a bias gets the one that a pass gave it, and tokens that a pass dropped are dropped.  Raises ModelError if the structure is another.
+    A layer without a bias gets the one that a pass gave it, and tokens that a pass dropped are dropped.
+    Raises ModelError if the structure is another.
     """
     from safetensors.torch import load_file
 

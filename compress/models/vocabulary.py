@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError
@@ -49,7 +48,9 @@ def keep_tokens(model: Any, kept: Tensor) -> None:
         raise ModelError(f"the model's config names the token {missing[0]}, which is not kept")
     for module in model.modules():
         if _counts_from_padding(module) and places.get(module.padding_idx) != module.padding_idx:
-            raise ModelError("the model counts positions from the number of its padding token: keep all tokens below it")
+            raise ModelError(
+                "the model counts positions from the number of its padding token: keep all tokens below it"
+            )
     size = first_vocabulary_size(model)
     before = kept_tokens(model)
     _cut(model, tables, kept, places)
@@ -74,7 +75,7 @@ def check_tokens_can_go(model: Any) -> None:
                 f"a model with a vocabulary for each side is not trimmed here"
             )
     separate = getattr(model.config, "share_encoder_decoder_embeddings", True) is False
-    others = [name for name in _other_tables(model, tables)]
+    others = list(_other_tables(model, tables))
     if separate or others:
         told = f" ({', '.join(others)})" if others else ""
         raise ModelError(f"the model has a vocabulary for each side{told}: such a model is not trimmed here")
@@ -145,7 +146,11 @@ def _renumbered(value: Any, rows: int, places: dict[int, int]) -> Any:
     """Numbers, also in lists; None for what is gone.  A token that is gone leaves its list, a word that has one too."""
     if isinstance(value, list | tuple):
         found = [_renumbered(each, rows, places) for each in value]
-        whole = [new for new, old in zip(found, value, strict=True) if not isinstance(old, list) or len(new or ()) == len(old)]
+        whole = [
+            new
+            for new, old in zip(found, value, strict=True)
+            if not isinstance(old, list) or len(new or ()) == len(old)
+        ]
         return [each for each in whole if each is not None] or None
     if isinstance(value, int) and 0 <= value < rows:
         return places.get(value)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, MinLen
 
-from compress.data.alphabets import Writing
+from compress.data.alphabets import Writing, is_prose
 from compress.data.languages import LANGUAGES
 from compress.data.parallel import digest_of, open_parallel, parse_parallel
 from compress.errors import DataError, ModelError, PromiseBroken, unknown
@@ -44,8 +44,9 @@ class TrimVocabulary(Pass):
 
     It comes before quantization. Kept are, in this order: special tokens, bytes, letters and signs; what the text and
     the prompt are cut into, the most frequent first; then, as a text is but a sample, other pieces in the letters of
-    the languages, those that the tokenizer prefers first. Each comes with all pieces that it is merged from, so that
-    text whose pieces are kept is cut as before. Tokens of other languages and reserved ones go.
+    the languages, words before what only programs contain, and those first that the tokenizer prefers. Each comes with
+    all pieces that it is merged from, so that text whose pieces are kept is cut as before. Tokens of other languages
+    and reserved ones go.
     """
 
     languages: Annotated[tuple[str, ...], MinLen(1)]
@@ -66,7 +67,9 @@ class TrimVocabulary(Pass):
         if task != "translation":
             return [f"it trims the vocabulary of a translator, and the task is {task}: take it out"]
         lost = [code for code in languages if code not in self.languages]
-        return [f"languages: the task translates {', '.join(lost)} too: add it here, or take it out there"] if lost else []
+        return (
+            [f"languages: the task translates {', '.join(lost)} too: add it here, or take it out there"] if lost else []
+        )
 
     def data_sha256(self) -> str:
         return digest_of(text for texts in self._texts().values() for text in ("", *texts))
@@ -140,8 +143,8 @@ class TrimVocabulary(Pass):
                     kept.add(number)
         if self.vocab_size is not None and len(kept.found) > self.vocab_size:
             raise ModelError(
-                f"{self.name}: vocab_size is {self.vocab_size}: {len(kept.found)} tokens are special ones, bytes, letters "
-                f"and signs, which cannot go"
+                f"{self.name}: vocab_size is {self.vocab_size}: {len(kept.found)} tokens are special ones, bytes, "
+                f"letters and signs, which cannot go"
             )
         kept.limit = self.vocab_size
         shown = list(_shown(translator.prompt, texts))
@@ -154,12 +157,16 @@ class TrimVocabulary(Pass):
         for number, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
             kept.add(number)
         for pieces in sides:
-            for number in pieces.ranked():
-                text = pieces.text(number)
-                written = text and (writing.writes(text) or (len(text) == 1 and writing.spells(text)))
-                if written and pieces.path(number) is not None:
-                    kept.add(number)
+            written = [number for number in pieces.ranked() if _is_written(pieces.text(number), writing)]
+            possible = [number for number in written if pieces.path(number) is not None]
+            for number in sorted(possible, key=lambda number: not is_prose(pieces.text(number) or "")):
+                kept.add(number)
         return kept.found
+
+
+def _is_written(text: str | None, writing: Writing) -> bool:
+    """Whether a piece is in the languages' letters; a single letter, at least of their scripts."""
+    return bool(text) and (writing.writes(text) or (len(text) == 1 and writing.spells(text)))
 
 
 class _Kept:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -112,7 +113,7 @@ class Pieces:
         if any(part not in numbers for part in parts):
             return None
         while len(parts) > 2:
-            rank, place = min((ranks.get(pair, _NEVER), place) for place, pair in enumerate(zip(parts, parts[1:])))
+            rank, place = min((ranks.get(pair, _NEVER), place) for place, pair in enumerate(pairwise(parts)))
             if rank == _NEVER:
                 return None
             parts[place : place + 2] = [parts[place] + parts[place + 1]]
