@@ -1,4 +1,5 @@
-"""trim.vocabulary: a translator of many languages keeps the tokens that some of them need.
+"""trim.vocabulary: a translator of many languages keeps the tokens that some of them need (Abdaoui et al. 2020,
+arXiv:2010.05609).
 
 Which tokens a text needs is in `compress.models.translators.pieces`, with why its segmentation does not change.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,8 +149,16 @@ def test_a_second_trimming_goes_on_from_the_first() -> None:
     assert cut(translator(), trimmed(before), "en") == 1
 
 
-def test_a_trimmed_translator_is_exported_and_translates(tmp_path: Path) -> None:
-    before = translator()
+def marian() -> LoadedTranslator:
+    """Whose logits have a bias, and whose padding is the last token."""
+    loaded = load_translator(ModelSource("random:tiny-marian"))
+    loaded.model.final_logits_bias.copy_(torch.linspace(-1, 1, loaded.model.config.vocab_size))
+    return loaded
+
+
+@pytest.mark.parametrize("made", [translator, marian])
+def test_a_trimmed_translator_is_exported_and_translates(made: Callable[[], LoadedTranslator], tmp_path: Path) -> None:
+    before = made()
     where = Context(lambda: iter(()), load("generic"), translator=before)
     model = apply_one(TrimVocabulary(("en", "fr")), before.model, where)
     model = apply_one(QuantizeWeights(8, targets=("*", "role:embedding")), model, where)
