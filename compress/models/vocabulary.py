@@ -91,7 +91,7 @@ def named_tokens(model: Any) -> set[int]:
 
 def _tables(model: Any) -> list[Any]:
     """The modules that have a row a token: the embedding and the head, and what is tied to either."""
-    found = {}
+    found: dict[int, Any] = {}
     for table in (model.get_input_embeddings(), model.get_output_embeddings()):
         if table is not None:
             found |= {id(module): module for module in sharing(model, table)}

@@ -167,7 +167,9 @@ class TrimVocabulary(Pass):
 
 def _is_written(text: str | None, writing: Writing) -> bool:
     """Whether a piece is in the languages' letters; a single letter, at least of their scripts."""
-    return bool(text) and (writing.writes(text) or (len(text) == 1 and writing.spells(text)))
+    if not text:
+        return False
+    return writing.writes(text) or (len(text) == 1 and writing.spells(text))
 
 
 class _Kept:
