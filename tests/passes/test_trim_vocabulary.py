@@ -17,13 +17,15 @@ from tokenizers.models import BPE
 from compress.applying import apply_one
 from compress.data.parallel import open_parallel
 from compress.data.prompts import Prompt
-from compress.errors import DataError, ModelError
+from compress.errors import DataError, ModelError, RecipeError
 from compress.exporter.text import export_translator
 from compress.models.source import ModelSource
 from compress.models.translators import LoadedTranslator, load_translator
 from compress.models.translators.trimmed import alike, trimmed
 from compress.models.vocabulary import kept_tokens
 from compress.passes import Context, QuantizeWeights, TrimVocabulary
+from compress.preflight import check_jobs, read_jobs
+from compress.recipe import parse
 from compress.runtime.text import Decoding, open_translator
 from compress.targets import load
 from tests.language import decoder
@@ -216,6 +218,35 @@ def test_parameters_and_tasks_that_make_no_sense() -> None:
     assert step.task_problems("image_classification", ()) == [
         "it trims the vocabulary of a translator, and the task is image_classification: take it out"
     ]
+
+
+BROKEN = """
+name: x
+model: package:efficientnet-lite0
+task: image_classification
+passes:
+  - trim.vocabulary: {languages: [en, frr], dataset: "folder:text"}
+  - trim.vocabulary: {languages: []}
+"""
+
+
+def test_a_recipe_tells_them_before_any_work() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse(BROKEN)
+    told = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 4
+    assert "trim.vocabulary: languages: unknown language 'frr': did you mean 'fr'?" in told
+    assert "trim.vocabulary: dataset 'folder:text': unknown kind of parallel text" in told
+    assert "trims the vocabulary of a translator, and the task is image_classification: take it out" in told
+    assert "trim.vocabulary.languages is a list of 0" in told
+
+
+def test_a_dataset_without_a_language_is_told_before_any_work(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    step = "passes:\n  - trim.vocabulary: {languages: [en, fr, sw]}\n"
+    file.write_text("name: x\nmodel: random:tiny-gemma3\ntask: {translation: {pairs: [en-fr]}}\n" + step)
+    with pytest.raises(RecipeError, match=r"x.yaml:5: trim.vocabulary: dataset .*unknown language 'sw'"):
+        check_jobs(read_jobs([str(file)]), allow_code=False)
 
 
 def test_the_data_decide_the_result() -> None:
