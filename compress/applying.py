@@ -15,6 +15,7 @@ from compress.targets import Target, load
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from compress.models.translators import LoadedTranslator
     from compress.progress import Reporter
 
 
@@ -26,17 +27,19 @@ def apply(
     target: Target | str = "generic",
     seed: int = 0,
     progress: Progress = silent,
+    translator: LoadedTranslator | None = None,
 ) -> nn.Module:
     """Apply `passes` to `model` (in eval mode) and return it; `model` itself may change too.
 
-    batches  calibration inputs: each call starts anew and yields the model's positional arguments as tuples.
-    seed     of all randomness: same model, data and seed on the same machine, same result.
+    batches     calibration inputs: each call starts anew and yields the model's positional arguments as tuples.
+    seed        of all randomness: same model, data and seed on the same machine, same result.
+    translator  whose model it is, for passes that read text.
 
     Raises ModelError for a model that a pass cannot take, and PromiseBroken if what a pass promised does not hold,
     right after it or after the last.
     """
     device = load(target) if isinstance(target, str) else target
-    context = Context(batches, device, seed, progress)
+    context = Context(batches, device, seed, progress, translator=translator)
     with deterministic():
         for step in passes:
             model = apply_one(step, model, context)

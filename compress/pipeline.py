@@ -88,7 +88,7 @@ class Loaded:
     """A job, and what its result depends on.
 
     weights_sha256  over the names, types and values of all the model's parameters and buffers.
-    data_sha256     of the evaluation and, where there are passes, of the calibration data.
+    data_sha256     of the evaluation and, where there are passes, of the calibration data and of what passes read.
     """
 
     job: Job
@@ -150,12 +150,13 @@ def compress_model(place: Place, loaded: Loaded, reporter: Reporter, first: int,
     inputs = (asdict(device), recipe.seed, loaded.job.decided_by(), dump(recipe)["calibration"])
     # Sums over threads depend on their number in the last bit.
     machine = (decided["code"], decided["versions"], torch.get_num_threads())
-    last = fingerprint(loaded.weights_sha256, loaded.data_sha256.get("calibration"), inputs, machine)
+    learned_from = {name: sha256 for name, sha256 in loaded.data_sha256.items() if name != "evaluation"}
+    last = fingerprint(loaded.weights_sha256, learned_from, inputs, machine)
     stages = []
     for step, plain in zip(recipe.passes, dump(recipe)["passes"], strict=True):
         last = fingerprint(last, plain)
         stages.append(Stage(step.name, last))
-    context = Context(loaded.job.batches, device, recipe.seed, reporter)
+    context = Context(loaded.job.batches, device, recipe.seed, reporter, translator=loaded.job.translator)
     model = apply_resumably(loaded.job.model, recipe.passes, context, stages, place.stages, reporter, first, count)
     return Applied(model, last)
 

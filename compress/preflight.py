@@ -114,6 +114,14 @@ def data_problems(job: Job, allow_code: bool) -> Iterator[str]:
         except CompressError as error:
             place = _written(dataset, root.mapping.get(section, root)).place
             yield f"{place}: {section}: {error}"
+    nodes = root.mapping["passes"].items if "passes" in root.mapping else ()
+    for step, node in zip(recipe.passes, nodes, strict=True):
+        try:
+            step.data_sha256()
+        except MissingExtra:
+            raise
+        except CompressError as error:
+            yield f"{node.place}: {step.name}: {error}"
 
 
 def _written(value: str, node: Node) -> Node:

@@ -68,6 +68,9 @@ def _body(card: Card, content: Mapping[str, Any], scores: Scores) -> Iterator[st
     yield f"- Parameters: {content['model']['parameters']:,}, {quantization['effective_bits']:g} bits each in the file"
     yield f"- Weights: {_weights(quantization['weights'])}"
     yield f"- Activations: {_activations(quantization['activations'])}"
+    if "vocabulary" in quantization:
+        vocabulary = quantization["vocabulary"]
+        yield f"- Vocabulary: {vocabulary['tokens']:,} of {vocabulary['of']:,} tokens"
     yield f"- Made for: {content['target']}"
     if scores:
         yield ""

@@ -52,9 +52,10 @@ def describe(
 
 
 def _quantization(model: nn.Module) -> dict[str, Any]:
-    """What compress.json says of weights and activations."""
+    """What compress.json says of weights and activations, and of a vocabulary that was trimmed."""
     from compress.exporter.codecs import stored_bytes
     from compress.models.quantized import quantized_activations, quantized_weights
+    from compress.models.vocabulary import first_vocabulary_size, kept_tokens
 
     weights = {
         name: {
@@ -66,7 +67,10 @@ def _quantization(model: nn.Module) -> dict[str, Any]:
         }
         for name, weight in quantized_weights(model).items()
     }
-    return {"weights": weights, "activations": len(quantized_activations(model))}
+    kept = kept_tokens(model)
+    # of a model that has dropped tokens
+    trimmed = {} if kept is None else {"vocabulary": {"tokens": len(kept), "of": first_vocabulary_size(model)}}
+    return {"weights": weights, "activations": len(quantized_activations(model)), **trimmed}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

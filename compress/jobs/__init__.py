@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compress.exporter.card import Card
+    from compress.models.translators import LoadedTranslator
     from compress.runtime.measurement import Measurement
     from compress.runtime.verify import Verification
 
@@ -31,6 +32,11 @@ class Job(Protocol):
 
     @property
     def card(self) -> Card: ...
+
+    @property
+    def translator(self) -> LoadedTranslator | None:
+        """What makes tokens of text for the model, as it was loaded; None for a model of other things."""
+        ...
 
     @property
     def num_evaluation(self) -> int:
@@ -51,7 +57,8 @@ class Job(Protocol):
         ...
 
     def data_sha256(self) -> dict[str, str]:
-        """Of the `evaluation` data and, where there are passes, of the `calibration` data, as this model uses them.
+        """Of the `evaluation` data and, where there are passes, of the `calibration` data, as this model uses them, and
+        of the data that passes read by themselves.
 
         Only with the model's labels are the classes of `folder:` images known.  Raises DataError for data that do not
         fit the model.
@@ -78,7 +85,8 @@ class Kind(Protocol):
     """The functions of a module of this package."""
 
     def fingerprints(self, recipe: Recipe) -> dict[str, str]:
-        """sha256 of the recipe's `evaluation` data and, where it has passes, of its `calibration` data, model unknown.
+        """sha256 of the recipe's `evaluation` data and, where it has passes, of its `calibration` data and of what they
+        read by themselves, model unknown.
 
         Raises DataError for data that cannot be read.
         """

@@ -48,6 +48,10 @@ class ImageJob:
         return Card(self.source.description, self.source.random_weights, self.source.licence)
 
     @property
+    def translator(self) -> None:
+        return None
+
+    @property
     def num_evaluation(self) -> int:
         return len(self.task.evaluation_images)
 

@@ -56,6 +56,10 @@ class TranslationJob:
         return Card(source.description, source.random_weights, source.licence, task="translation")
 
     @property
+    def translator(self) -> LoadedTranslator:
+        return self.source
+
+    @property
     def num_evaluation(self) -> int:
         spec = _spec(self.recipe)
         numbers = (spec.num_likelihood, spec.num_translations)
@@ -71,9 +75,12 @@ class TranslationJob:
         decoder_input_ids), of at most `max_seq_length` tokens."""
         import torch
 
+        from compress.models.translators.trimmed import trimmed
+
+        source = trimmed(self.source)
         longest = self.recipe.calibration.max_seq_length or MAX_SEQ_LENGTH
         sequences = examples_in_a_row if self.source.family == "decoder" else sentence_pairs
-        for rows in sequences(self.source, self.task.calibration(), longest):
+        for rows in sequences(source, self.task.calibration(), longest):
             yield tuple(torch.tensor([row]) for row in rows)
 
     def example(self) -> tuple[Tensor, ...]:
@@ -209,7 +216,10 @@ def _kept(task: Translation, path: Path) -> Outputs | None:
 def fingerprints(recipe: Recipe) -> dict[str, str]:
     """See `Kind`."""
     task = task_of(recipe)
-    return task.fingerprints() if recipe.passes else {"evaluation": task.evaluation_fingerprint()}
+    if not recipe.passes:
+        return {"evaluation": task.evaluation_fingerprint()}
+    own = {f"{step.name}.{number}": step.data_sha256() for number, step in enumerate(recipe.passes, 1)}
+    return task.fingerprints() | {name: sha256 for name, sha256 in own.items() if sha256 is not None}
 
 
 def check_dataset(recipe: Recipe, section: str) -> None:

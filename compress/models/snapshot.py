@@ -25,6 +25,7 @@ from compress.models.quantized import (
     set_weight,
     stored,
 )
+from compress.models.vocabulary import KEPT, keep_tokens, kept_tokens
 from compress.numerics.weight import QuantizedWeight
 
 PARTS = ("codes", "scales", "zero_points", "multipliers")
@@ -58,13 +59,16 @@ def _alone(value: Tensor) -> Tensor:
 def load_snapshot(model: nn.Module, directory: Path) -> None:
     """Give `model`, of the structure that was saved, the saved values and grids.
 
-    A layer without a bias gets the one that a pass gave it.  Raises ModelError if the structure is another.
+    A layer without a bias gets the one that a pass gave it, and tokens that a pass dropped are dropped.
+    Raises ModelError if the structure is another.
     """
     from safetensors.torch import load_file
 
     values = load_file(directory / "values.safetensors")
     grids = json.loads((directory / "grids.json").read_text(encoding="utf-8"))
     saved = {name.removeprefix("value/"): value for name, value in values.items() if name.startswith("value/")}
+    if KEPT in saved and kept_tokens(model) is None:
+        keep_tokens(model, saved[KEPT])
     for name, layer in weighted_layers(model).items():
         bias = saved.get(f"{name}.bias".removeprefix("."))
         if layer.bias is None and bias is not None:

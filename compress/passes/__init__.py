@@ -11,6 +11,7 @@ from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
 from compress.passes.smooth import Smooth
+from compress.passes.trim_vocabulary import TrimVocabulary
 
 __all__ = [
     "REGISTRY",
@@ -24,5 +25,6 @@ __all__ = [
     "QuantizeWeights",
     "Reconstruct",
     "Smooth",
+    "TrimVocabulary",
     "register",
 ]

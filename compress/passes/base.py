@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from compress.models.translators import LoadedTranslator
     from compress.targets import Target
 
 # How a long loop is shown: progress(items, "what", total) yields the items and draws a bar.
@@ -32,6 +33,7 @@ class Context:
     seed      all randomness of the pass comes from it.
     progress  wraps long loops.
     directory where a long pass keeps what lets it resume, or None.
+    translator  of a language model, as it was loaded: its tokenizers and prompt; None for models of other things.
     """
 
     batches: Callable[[], Iterable[tuple[Tensor, ...]]]
@@ -40,6 +42,7 @@ class Context:
     progress: Progress = silent
     directory: Path | None = None
     notes: list[str] = field(default_factory=list)  # what the pass wants to be told in the log
+    translator: LoadedTranslator | None = None
 
     def example(self) -> tuple[Tensor, ...]:
         """The first calibration batch, one sample of it."""
@@ -54,6 +57,14 @@ class Pass(ABC):
     def problems(self, target: Target) -> list[str]:
         """What is wrong with the parameters, or impossible on `target`; told with the recipe's other problems."""
         return []
+
+    def task_problems(self, task: str, languages: tuple[str, ...]) -> list[str]:
+        """What is wrong with the pass for a recipe's task, by its name and the languages that it names; told alike."""
+        return []
+
+    def data_sha256(self) -> str | None:
+        """Of the data that the pass reads by itself; None if it reads none.  Raises DataError if it cannot be used."""
+        return None
 
     def selectors(self) -> tuple[str, ...]:
         """The layer selectors among the parameters, each of which must match a layer of the model."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from compress.data.pairs import parse_pair
 from compress.data.parallel import parallel_problems, parse_parallel
 from compress.data.spec import dataset_problems, parse_spec
 from compress.errors import DataError, unknown
@@ -78,7 +79,7 @@ def _recipe(root: Node, problems: Problems, check_files: bool) -> Recipe | None:
     task = _task(sections.get("task"), problems, check_files)
     model = _model(sections.get("model"), _task_name(sections.get("task")), problems, check_files)
     calibration = section("calibration", Calibration, Calibration())
-    passes = _passes(sections.get("passes"), target, problems)
+    passes = _passes(sections.get("passes"), target, task, problems)
     budget = section("budget", Budget, Budget())
     evaluate = section("evaluate", Evaluate, Evaluate())
     export = section("export", Export, Export())
@@ -150,17 +151,19 @@ def _task(node: Node | None, problems: Problems, check_files: bool) -> TaskSpec 
     return read(TASKS[name], parameters, name, problems)
 
 
-def _passes(node: Node | None, target: Target | None, problems: Problems) -> tuple[Pass, ...] | None:
+def _passes(
+    node: Node | None, target: Target | None, task: TaskSpec | None, problems: Problems
+) -> tuple[Pass, ...] | None:
     if node is None:
         return ()
     if not isinstance(node.value, tuple):
         problems.add(node.place, f"passes is {node.shown()}: write a list, a '- ' before each pass")
         return None
-    passes = [_pass(item, target, problems) for item in node.items]
+    passes = [_pass(item, target, task, problems) for item in node.items]
     return None if None in passes else tuple(each for each in passes if each is not None)
 
 
-def _pass(node: Node, target: Target | None, problems: Problems) -> Pass | None:
+def _pass(node: Node, target: Target | None, task: TaskSpec | None, problems: Problems) -> Pass | None:
     named = _one_key(node, "pass", REGISTRY, problems)
     if named is None:
         return None
@@ -170,10 +173,18 @@ def _pass(node: Node, target: Target | None, problems: Problems) -> Pass | None:
         return None
     if target is not None:
         _tell(name, built.problems(target), parameters, problems)
+    if task is not None:
+        _tell(name, built.task_problems(task.name, _languages(task)), parameters, problems)
     for selector in built.selectors():
         for message in selector_problems([selector]):
             problems.add(_holder_of(selector, parameters).place, f"{name}: {message}")
     return built
+
+
+def _languages(task: TaskSpec) -> tuple[str, ...]:
+    """All that a task translates between."""
+    pairs = task.pairs if isinstance(task, TranslationSpec) else ()
+    return tuple(dict.fromkeys(code for pair in pairs for code in parse_pair(pair)))
 
 
 def _one_key(node: Node, what: str, known: Mapping[str, Any], problems: Problems) -> tuple[str, Node] | None:

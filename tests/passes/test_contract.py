@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from compress.models.dynamic import dynamic_layers
 from compress.models.learned import LearnedActivation, LearnedWeight
 from compress.models.quantized import quantized_activations, stored
 from compress.models.snapshot import load_snapshot, save_snapshot
+from compress.models.source import ModelSource
+from compress.models.translators import load_translator
+from compress.models.vocabulary import KEPT, kept_tokens
 from compress.passes import (
     REGISTRY,
     Context,
@@ -31,8 +34,44 @@ from compress.passes import (
     QuantizeWeights,
     Reconstruct,
     Smooth,
+    TrimVocabulary,
 )
+from compress.targets import load
 from tests.nets import NETS, context, images, run
+
+
+@dataclass(frozen=True)
+class World:
+    """A model that passes are tried on, what they may use with it, and its output."""
+
+    make: Callable[[], nn.Module]
+    context: Callable[[], Context]
+    output: Callable[[nn.Module], Tensor]
+
+
+def read(shape: str, model: nn.Module) -> Tensor:
+    """The logits of a sentence's own tokens, one after the other, whatever their numbers in the model are."""
+    known = load_translator(ModelSource(f"random:{shape}")).tokenizer.encode("Good morning.").ids
+    kept = kept_tokens(model)
+    ids = torch.tensor(known) if kept is None else torch.searchsorted(kept, torch.tensor(known))
+    inputs = {"decoder_input_ids": ids[None]} if model.config.is_encoder_decoder else {}
+    with torch.no_grad():
+        logits: Tensor = model(input_ids=ids[None], use_cache=False, **inputs).logits[0]
+    return logits[:, ids]
+
+
+def translator(shape: str) -> World:
+    """A translator of random weights."""
+    source = ModelSource(f"random:{shape}")
+    return World(
+        lambda: load_translator(source).model,
+        lambda: Context(lambda: iter(()), load("generic"), translator=load_translator(source)),
+        lambda model: read(shape, model),
+    )
+
+
+PICTURES: dict[str, World] = {name: World(make, context, lambda net: run(net, images())) for name, make in NETS.items()}
+LANGUAGES: dict[str, World] = {shape: translator(shape) for shape in ("tiny-gemma3", "tiny-m2m100", "tiny-marian")}
 
 
 def unfold(model: nn.Module) -> None:
@@ -56,14 +95,16 @@ class Case:
     tolerance  of the output's error, as a share of its spread between images.
     break_it   breaks the pass's promise, and `broken` is what is said then, network by network.
     later      what a recipe may go on with.
+    worlds     what it is tried on.
     """
 
     before: tuple[Pass, ...]
     step: Pass
     tolerance: float
     break_it: Callable[[nn.Module], None] | None = None
-    broken: tuple[str, str] = ("", "")
+    broken: tuple[str, ...] = ("", "")
     later: tuple[Pass, ...] = (QuantizeWeights(num_bits=8), QuantizeStatic(), CorrectBias())
+    worlds: Mapping[str, World] = field(default_factory=lambda: PICTURES, hash=False)
 
 
 FOLD = FoldBatchNorm()
@@ -136,13 +177,27 @@ CASES = {
         make_float,
         ("reconstruct: no weight is quantized any more",) * 2,
     ),
+    "trim.vocabulary": Case(
+        (),
+        TrimVocabulary(("en", "fr")),
+        1e-6,
+        lambda model: setattr(model, KEPT, None),
+        (
+            "trim.vocabulary: the embedding has 260 rows, and none was dropped",
+            "trim.vocabulary: the embedding has 262 rows, and none was dropped",
+            "trim.vocabulary: the embedding has 261 rows, and none was dropped",
+        ),
+        (QuantizeWeights(num_bits=8, targets=("*", "role:embedding")),),
+        LANGUAGES,
+    ),
 }
-on_all_passes = pytest.mark.parametrize("name", CASES)
-on_all_nets = pytest.mark.parametrize("net", NETS)
+on_all_passes_and_models = pytest.mark.parametrize(
+    ("name", "net"), [(name, net) for name, case in CASES.items() for net in case.worlds]
+)
 
 
-def apply_all(net: str, steps: Sequence[Pass], where: Context) -> nn.Module:
-    model = NETS[net]()
+def apply_all(world: World, steps: Sequence[Pass]) -> nn.Module:
+    model, where = world.make(), world.context()
     for step in steps:
         model = apply_one(step, model, where)
     return model
@@ -151,7 +206,8 @@ def apply_all(net: str, steps: Sequence[Pass], where: Context) -> nn.Module:
 @cache
 def finished(name: str, net: str) -> nn.Module:
     """The net after the pass; not to be changed."""
-    return apply_all(net, [*CASES[name].before, CASES[name].step], context())
+    case = CASES[name]
+    return apply_all(case.worlds[net], [*case.before, case.step])
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
@@ -166,17 +222,16 @@ def test_every_pass_is_held_to_its_contract() -> None:
     assert {name.split()[0] for name in CASES} == set(REGISTRY)
 
 
-@on_all_nets
-@on_all_passes
+@on_all_passes_and_models
 def test_the_output_stays_near_to_the_float_model_s(name: str, net: str) -> None:
-    expected = run(NETS[net](), images())
+    world = CASES[name].worlds[net]
+    expected = world.output(world.make())
     spread = (expected - expected.mean(0)).square().mean().sqrt()
-    error = (run(finished(name, net), images()) - expected).square().mean().sqrt()
+    error = (world.output(finished(name, net)) - expected).square().mean().sqrt()
     assert float(error / spread) < CASES[name].tolerance
 
 
-@on_all_nets
-@on_all_passes
+@on_all_passes_and_models
 def test_a_pass_leaves_no_hook_and_no_scaffolding(name: str, net: str) -> None:
     model = finished(name, net)
     at_root = 1 if quantized_activations(model) else 0  # they put activations on their grids
@@ -194,43 +249,43 @@ def test_a_pass_leaves_no_hook_and_no_scaffolding(name: str, net: str) -> None:
     assert not model.training
 
 
-@on_all_nets
-@on_all_passes
+@on_all_passes_and_models
 def test_the_same_seed_gives_the_same_and_a_state_dict_carries_it(name: str, net: str) -> None:
     case, model = CASES[name], finished(name, net)
-    again = apply_all(net, [*case.before, case.step], context())
+    again = apply_all(case.worlds[net], [*case.before, case.step])
     assert same(state(model), state(again))
     assert quantized_activations(model) == quantized_activations(again)
     for value in again.state_dict().values():
         value.zero_()
     again.load_state_dict(model.state_dict())
-    assert torch.equal(run(again, images()), run(model, images()))
+    output = case.worlds[net].output
+    assert torch.equal(output(again), output(model))
 
 
-@on_all_nets
-@on_all_passes
+@on_all_passes_and_models
 def test_a_snapshot_in_the_restructured_model_is_the_model(name: str, net: str, tmp_path: Path) -> None:
     case, model = CASES[name], finished(name, net)
     save_snapshot(model, tmp_path)
-    resumed = NETS[net]()
+    world = case.worlds[net]
+    resumed = world.make()
     for step in [*case.before, case.step]:
-        resumed = step.restructure(resumed, context())
+        resumed = step.restructure(resumed, world.context())
     load_snapshot(resumed, tmp_path)
     assert same(state(resumed), state(model))
-    assert torch.equal(run(resumed, images()), run(model, images()))
-    case.step.ensures(resumed, context())
+    assert torch.equal(world.output(resumed), world.output(model))
+    case.step.ensures(resumed, world.context())
 
 
-@on_all_nets
-@on_all_passes
+@on_all_passes_and_models
 def test_a_promise_holds_through_later_passes_until_it_is_broken(name: str, net: str) -> None:
     case, model = CASES[name], copy.deepcopy(finished(name, net))
+    where = case.worlds[net].context()
     for step in case.later:
-        model = apply_one(step, model, context())
-    keep_promises([*case.before, case.step, *case.later], model, context())
+        model = apply_one(step, model, where)
+    keep_promises([*case.before, case.step, *case.later], model, where)
     if case.break_it is None:
         return
     case.break_it(model)
     with pytest.raises(PromiseBroken) as caught:
-        case.step.ensures(model, context())
-    assert str(caught.value) == case.broken[list(NETS).index(net)]
+        case.step.ensures(model, where)
+    assert str(caught.value) == case.broken[list(case.worlds).index(net)]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import nn
 
 import compress
+from compress import applying
 from compress.errors import DataError
 from compress.jobs import kind_of, recipe_of
 from compress.jobs.translation import OUTPUTS, TranslationJob
-from compress.passes.base import silent
+from compress.models.vocabulary import kept_tokens
+from compress.passes.base import Pass, silent
 from compress.plan import plan
 from compress.recipe import Recipe, parse
 from compress.runtime.artefact import open_artefact
@@ -28,6 +32,12 @@ calibration: {{dataset: "demo[3:72]", num_samples: 6, max_seq_length: 96}}
 passes:
   - quantize.weights: {{num_bits: 4, strategy: group, group_size: 16, symmetric: false, algorithm: gptq}}
   - quantize.weights: {{targets: ["role:embedding"], num_bits: 8, strategy: group, group_size: 16}}
+"""
+
+
+TRIM = """
+passes:
+  - trim.vocabulary: {{languages: [en, fr, de], vocab_size: 280}}
 """
 
 
@@ -74,6 +84,43 @@ def test_a_translator_becomes_a_measured_artefact_that_verifies(model: str, tmp_
     found = kind_of(asked).verify(artefact, asked, None, baseline / "artefact", 2, silent)
     assert found.ok
     assert {check.verdict for check in found.checks} == {Verdict.EXACT}
+
+
+@pytest.mark.parametrize("model", ["tiny-gemma3", "tiny-m2m100"])
+def test_a_trimmed_translator_resumes_and_verifies(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = parse(RECIPE.replace("passes:\n", TRIM.lstrip()).format(model=model))
+    apply_one, export = applying.apply_one, TranslationJob.export
+    done: list[str] = []
+
+    def counted(step: Pass, *others: Any) -> Any:
+        done.append(step.name)
+        return apply_one(step, *others)
+
+    def killed(self: TranslationJob, network: nn.Module, *others: Any) -> Any:
+        if kept_tokens(network) is not None:
+            raise KeyboardInterrupt
+        return export(self, network, *others)
+
+    monkeypatch.setattr(applying, "apply_one", counted)
+    monkeypatch.setattr(TranslationJob, "export", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compress.run(asked, output=tmp_path)
+    monkeypatch.setattr(TranslationJob, "export", export)
+    row = compress.run(asked, output=tmp_path)
+    assert done == ["trim.vocabulary", "quantize.weights", "quantize.weights"]
+    artefact = open_artefact(row.artefact)
+    assert artefact.manifest["quantization"]["vocabulary"]["tokens"] <= 280
+    assert "trim.vocabulary.1_sha256" in artefact.manifest["lock"]
+    assert " tokens are kept" in (tmp_path / "tiny" / "log.txt").read_text()
+    compress.run(asked, output=tmp_path / "at once")
+    again = open_artefact(tmp_path / "at once" / "tiny" / "artefact")
+    assert artefact.manifest["files"] == again.manifest["files"]
+    if model != "tiny-gemma3":  # which knows languages by their names
+        with pytest.raises(DataError, match="unknown language 'es'"):
+            open_translator(artefact).translate(["Good morning."], "en", "es")
+    [baseline] = tmp_path.glob("*-float-*")
+    found = kind_of(asked).verify(artefact, recipe_of(artefact), None, baseline / "artefact", 2, silent)
+    assert found.ok
 
 
 def test_a_decoder_calibrates_on_examples_in_a_row_and_no_longer_than_asked() -> None:

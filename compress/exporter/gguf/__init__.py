@@ -57,6 +57,8 @@ def write_gguf(
     name   of the model, for those who list files; what `loaded` says of it, unless given.
     force  replace a file that is there.
 
+    Where the model has dropped tokens, the tokenizer is that of the tokens that are left.
+
     Tensors are made ready some rows at a time, so that little memory is taken beyond the model's own.
 
     Raises ArtefactError for a file that exists or cannot be written; ModelError for a type that is not known, or a
@@ -68,8 +70,9 @@ def write_gguf(
     from compress.exporter.gguf.file import write_file
     from compress.exporter.gguf.header import architecture_of, rope_factors
     from compress.exporter.gguf.tensors import Notes, tensors_of
+    from compress.models.translators.trimmed import trimmed
 
-    notes = Notes()
+    notes, loaded = Notes(), trimmed(loaded)
     tensors = tensors_of(loaded.model, architecture_of(loaded.model.config), kind, notes)
     factors = rope_factors(loaded.model)
     if factors is not None:

@@ -36,6 +36,8 @@ def export_translator(
 ) -> Artefact:
     """Write the artefact of `loaded` into `directory`, which appears all at once, and return it.
 
+    Where its model has dropped tokens, the tokenizers and the prompt are those of the tokens that are left.
+
     lock          what decided the result: recipe, seed, versions, hashes of the data.
     card          what the model card says beside the numbers; without it, what `loaded` says.
     verify_texts  on which the files and the torch model are compared; without them, on texts of this program.
@@ -47,11 +49,13 @@ def export_translator(
     require("torch", "exporting a model", "torch")
     from compress import __version__, targets
     from compress.exporter.text.parity import check_text_parity
+    from compress.models.translators.trimmed import trimmed
     from compress.runtime.artefact import open_artefact
 
     directory = Path(directory)
     target = targets.load(target) if isinstance(target, str) else target
     check_target(target)
+    loaded = trimmed(loaded)
     card = card or Card(loaded.description, loaded.random_weights, loaded.licence, task="translation")
     with appearing(directory, force) as partial:
         write_graphs(loaded.model, partial, __version__)
@@ -101,8 +105,8 @@ def _write_beside(loaded: LoadedTranslator, directory: Path) -> None:
     }
     for name, text in configs.items():
         write_json(directory / name, json.loads(text))
-    written = {TOKENIZER: loaded.tokenizer.to_str(pretty=True), PROMPT: loaded.prompt.to_json()}
+    written = {TOKENIZER: loaded.tokenizer.to_str(), PROMPT: loaded.prompt.to_json()}
     if loaded.target_tokenizer is not None:
-        written[TARGET_TOKENIZER] = loaded.target_tokenizer.to_str(pretty=True)
+        written[TARGET_TOKENIZER] = loaded.target_tokenizer.to_str()
     for name, text in written.items():
         (directory / name).write_text(text, encoding="utf-8", newline="\n")

@@ -26,6 +26,7 @@ class LoadedTranslator:
     description       one line for the model card.
     licence           of the weights, as an SPDX name in small letters or an address; None: not known.
     random_weights    whether the weights are fresh ones: figures of quality mean nothing then.
+    kept              which tokens of the model's first vocabulary the tokenizers have; None: all.
     """
 
     model: Any
@@ -37,6 +38,7 @@ class LoadedTranslator:
     description: str = ""
     licence: str | None = None
     random_weights: bool = False
+    kept: tuple[int, ...] | None = field(default=None, repr=False)
 
 
 def check_fits(loaded: LoadedTranslator, where: str) -> None:
