@@ -108,7 +108,9 @@ def find(source: ModelSource, *, weights: bool = True) -> Path:
     def download(*patterns: str) -> Path:
         ignored = ["*/*", "consolidated*"]
         return Path(
-            snapshot_download(source.name, revision=source.revision, allow_patterns=patterns, ignore_patterns=ignored)
+            snapshot_download(
+                source.name, revision=source.revision, allow_patterns=list(patterns), ignore_patterns=ignored
+            )
         )
 
     def fetch() -> Path:
