@@ -49,7 +49,7 @@ def paged(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 def page(model: nn.Module, *, filled: bool = True) -> None:
     """Move the large weights of `model`, one after another, into files, as float32; tied ones stay tied.
 
-    filled  whether the parameters have values already.
+    filled  whether the matrices have values already.
     """
     for module in model.modules():
         for values in (module._parameters, module._buffers):
@@ -58,7 +58,7 @@ def page(model: nn.Module, *, filled: bool = True) -> None:
                     continue
                 if value.numel() * torch.float32.itemsize < SMALLEST:
                     value.data = value.data.float()
-                elif filled or values is module._buffers:
+                elif filled or values is module._buffers or value.dim() < 2:
                     value.data = paged(value.data, torch.float32)
                 else:
                     value.data = _empty_like(value, torch.float32)
