@@ -21,7 +21,7 @@ from compress.errors import ModelError
 
 SETTING = "COMPRESS_PAGING"
 SHARE = 0.5  # of the free memory
-SMALLEST = 1 << 20  # bytes of a tensor that is worth a file
+SMALLEST = 1 << 18  # bytes of a tensor that is worth a file
 Setting = Literal["always", "never", "auto"]
 
 
