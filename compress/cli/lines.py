@@ -6,12 +6,14 @@ import io
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 from compress.errors import DataError
+from compress.runtime.artefact import MANIFEST, open_artefact
 from compress.runtime.text import Decoding, Translation, Translator, open_translator
 
 
@@ -48,6 +50,18 @@ class Stats:
         return f"{self.texts} texts, {self.tokens} tokens in {seconds:.2f} s: {rate:.1f} tokens/s{first}"
 
 
+def _checked_translator(directory: Path, threads: int) -> Translator:
+    """The translator, its files checked meanwhile, if it has a manifest.  Raises ArtefactError for damaged ones."""
+    with ThreadPoolExecutor(1) as pool:
+        check = pool.submit(open_artefact, directory) if (directory / MANIFEST).is_file() else None
+        try:
+            translator = open_translator(directory, threads)
+        finally:
+            if check is not None:
+                check.result()
+        return translator
+
+
 def translate(
     artefact: Path,
     languages: Languages,
@@ -71,7 +85,7 @@ def translate(
         raise DataError("both a text and --file are given: give one of them")
     reading = _opened(file) if text in (None, "-") else None
     started = time.perf_counter()
-    translator = open_translator(artefact, threads)
+    translator = _checked_translator(artefact, threads)
     for code in (languages.source, languages.target):
         translator.prompt.language(code)
     loaded = time.perf_counter() - started

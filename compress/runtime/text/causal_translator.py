@@ -13,7 +13,7 @@ from compress.runtime.text.causal import CausalModel, Prefix, shared
 from compress.runtime.text.choosing import Rules
 from compress.runtime.text.generation import Run
 from compress.runtime.text.likelihood import token_nats
-from compress.runtime.text.translator import ENDLESS, Translator, batches, read_tokenizer
+from compress.runtime.text.translator import ENDLESS, Translator, batches, opened
 from compress.runtime.text.values import Likelihood
 
 _PREFIXES = 8  # language pairs whose shots are kept read
@@ -25,9 +25,8 @@ class CausalTranslator(Translator):
     """A decoder-only model that is asked by a prompt.  What all prompts of a language pair begin with is read once."""
 
     def __init__(self, directory: Path, threads: int) -> None:
-        tokenizer = read_tokenizer(directory / TOKENIZER)
+        self.model, [tokenizer] = opened(lambda: CausalModel(directory, threads), [directory / TOKENIZER])
         super().__init__(directory, tokenizer, tokenizer)
-        self.model = CausalModel(directory, threads)
         self.prefixes: OrderedDict[tuple[str, str], Prefix | None] = OrderedDict()
         self.reuse_prefixes = True
 

@@ -17,7 +17,7 @@ from compress.runtime.text.translator import (
     ENDLESS,
     Translator,
     batches,
-    read_tokenizer,
+    opened,
 )
 from compress.runtime.text.values import Likelihood
 
@@ -26,10 +26,10 @@ class Seq2SeqTranslator(Translator):
     """An encoder–decoder."""
 
     def __init__(self, directory: Path, threads: int) -> None:
-        tokenizer, target = directory / TOKENIZER, directory / TARGET_TOKENIZER
-        own = read_tokenizer(tokenizer)
-        super().__init__(directory, own, read_tokenizer(target) if target.is_file() else own)
-        self.model = Seq2SeqModel(directory, threads)
+        target = directory / TARGET_TOKENIZER
+        files = [directory / TOKENIZER, *([target] if target.is_file() else [])]
+        self.model, tokenizers = opened(lambda: Seq2SeqModel(directory, threads), files)
+        super().__init__(directory, tokenizers[0], tokenizers[-1])
         if self.settings.decoder_start is None or not self.settings.ends:
             raise ArtefactError(f"{directory}: neither config names decoder_start_token_id and eos_token_id")
         self.before, self.after = self._surroundings()

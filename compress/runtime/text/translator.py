@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compress.data.prompts import Prompt, read_prompt
 from compress.errors import ArtefactError, DataError
@@ -22,6 +23,7 @@ from compress.runtime.text.values import Decoding, Likelihood, Translation
 
 ENDLESS = 1 << 62
 
+Model = TypeVar("Model")
 Heard = Callable[[int, Translation], object]
 Piece = Callable[[int, str], object]
 
@@ -172,7 +174,18 @@ class Translator(ABC):
         )
 
 
-def read_tokenizer(path: Path) -> Any:
+def opened(model: Callable[[], Model], tokenizers: Sequence[Path]) -> tuple[Model, list[Any]]:
+    """What `model` opens, and the tokenizers, read meanwhile: each takes a second or so.
+
+    Raises ArtefactError for what is missing or damaged.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(model)
+        read = [_read_tokenizer(path) for path in tokenizers]
+        return opening.result(), read
+
+
+def _read_tokenizer(path: Path) -> Any:
     from tokenizers import Tokenizer
 
     if not path.is_file():

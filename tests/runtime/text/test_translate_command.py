@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from compress.cli import app
+from compress.runtime.artefact import write_manifest
 from compress.runtime.text import Decoding, open_translator
 from tests.runtime.text.toys import write_decoder
 
@@ -55,6 +57,22 @@ def test_options_reach_the_decoding(directory: Path) -> None:
     drawn = expected(directory, "Hi", decoding=Decoding(8, 1, 1.5, 20, 0.9, 7))
     options = ("--temperature", "1.5", "--top-k", "20", "--top-p", "0.9", "--seed", "7")
     assert translate(directory, *PAIR, *options, "Hi")[1] == drawn
+
+
+def test_a_file_that_was_changed_is_refused(directory: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(directory, changed)
+    model = {"description": "a toy", "random_weights": True, "parameters": 1}
+    quantization = {"weights": {}, "activations": 0, "effective_bits": 32.0}
+    content = {"lock": {}, "model": model, "target": "generic", "quantization": quantization, "scores": {}}
+    write_manifest(changed, content)
+    assert translate(changed, *PAIR, "Hi") == (0, expected(directory, "Hi"), "")
+    tokenizer = changed / "tokenizer.json"
+    tokenizer.write_bytes(tokenizer.read_bytes() + b" ")
+    code, written, told = translate(changed, *PAIR, "Hi")
+    assert (code, written) == (2, "")
+    assert told.startswith("error: ")
+    assert "tokenizer.json" in told
 
 
 def test_figures_go_to_stderr(directory: Path) -> None:
