@@ -32,7 +32,7 @@ demo-translator: $(VENV)/.translator
 test: $(VENV)/.dev
 	$(PYTEST)
 
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev $(VENV)/.llamacpp
 	$(PYTEST) -m slow
 
 check: lint types layers test
@@ -70,6 +70,10 @@ $(VENV)/.demo: pyproject.toml $(VENV)/.torch
 
 $(VENV)/.translator: pyproject.toml $(VENV)/.torch
 	$(PIP) install --editable '.[translator]'
+	@touch $@
+
+$(VENV)/.llamacpp: pyproject.toml $(VENV)/.torch
+	$(PIP) install --editable '.[llamacpp]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo
