@@ -24,17 +24,25 @@ def test_the_passes_there_are() -> None:
         "quantize.weights",
         "reconstruct",
         "smooth",
+        "trim.vocabulary",
     ]
+
+
+# What passes cannot do without.
+GIVEN: dict[str, dict[str, object]] = {
+    "quantize.weights": {"num_bits": 4},
+    "trim.vocabulary": {"languages": ("en",)},
+}
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_a_pass_knows_its_name_says_what_it_does_and_cannot_be_changed(name: str) -> None:
     cls = REGISTRY[name]
-    step = cls(num_bits=4) if name == "quantize.weights" else cls()
+    step = cls(**GIVEN.get(name, {}))
     assert step.name == name
     assert cls.__doc__ is not None
     assert cls.__doc__.split("\n")[0].endswith(".")
-    assert step == (cls(num_bits=4) if name == "quantize.weights" else cls())
+    assert step == cls(**GIVEN.get(name, {}))
     with pytest.raises((FrozenInstanceError, AttributeError, TypeError)):
         step.iterations = 3  # type: ignore[attr-defined]
 
