@@ -18,6 +18,7 @@ from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
+from compress.passes.trim_vocabulary import TrimVocabulary
 from compress.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -94,16 +95,14 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
 
     job = kind_of(recipe).load(recipe, allow_code)
     formats = weight_formats(recipe, job.model)
-    layers = [
-        LayerPlan(
-            name,
-            tuple(layer.weight.shape),
-            formats[name].num_bits if name in formats else FLOAT_BITS,
-            stored_bytes(formats[name]) if name in formats else 4 * layer.weight.numel(),
-        )
-        for name, layer in _stored_layers(job.model).items()
-    ]
-    weights = sum(4 * _count(layer.shape) for layer in layers)
+    stored_layers = _stored_layers(job.model)
+    layers = []
+    for name, layer in stored_layers.items():
+        shape = (_rows_left(recipe, job.model, layer), *layer.weight.shape[1:])
+        num_bits = formats[name].num_bits if name in formats else FLOAT_BITS
+        size = stored_bytes(formats[name]) if name in formats else 4 * _count(shape)
+        layers.append(LayerPlan(name, shape, num_bits, size))
+    weights = sum(4 * layer.weight.numel() for layer in stored_layers.values())
     num_calls, largest, forward_seconds = _forward(job)
     rest = _other_bytes(job.model)
     quantized = any(isinstance(step, QuantizeStatic) for step in recipe.passes)
@@ -138,8 +137,17 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
                     weight = layer.weight
                     two_rows = weight.detach().new_zeros((2, *weight.shape[1:]))
                     grid = step.grid(two_rows, None) if isinstance(step, QuantizeWeights) else nearest(two_rows, 8)
-                    formats[name] = _with_rows(grid, weight.shape[0])
+                    formats[name] = _with_rows(grid, _rows_left(recipe, model, layer))
     return formats
+
+
+def _rows_left(recipe: Recipe, model: Any, layer: Weighted) -> int:
+    """Rows of a weight, after the passes: of a vocabulary that is trimmed, as many as it may keep."""
+    rows = int(layer.weight.shape[0])
+    limits = [step.vocab_size for step in recipe.passes if isinstance(step, TrimVocabulary) and step.vocab_size]
+    if not limits or rows != model.get_input_embeddings().weight.shape[0]:
+        return rows
+    return min(rows, *limits)
 
 
 def _stored_layers(model: nn.Module) -> dict[str, Weighted]:

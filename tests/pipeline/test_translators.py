@@ -59,6 +59,17 @@ def test_a_plan_counts_an_embedding_once_in_its_own_bits(model: str) -> None:
     assert made.peak_memory_bytes < 2e9
 
 
+def test_a_plan_counts_the_tokens_that_may_stay() -> None:
+    trim = "trim.vocabulary: {languages: [en, fr, de], vocab_size: 400}"
+    text = RECIPE.format(model="tiny-gemma3").replace("passes:\n", f"passes:\n  - {trim}\n")
+    trimmed, whole = plan(parse(text)), plan(recipe("tiny-gemma3"))
+    [table] = [layer for layer in trimmed.layers if layer.shape[0] == 400]
+    columns = table.shape[1]
+    assert (table.num_bits, table.stored_bytes) == (8, 400 * (columns + columns // 16 * 2))
+    assert trimmed.model_bytes < whole.model_bytes
+    assert trimmed.float_bytes == whole.float_bytes
+
+
 def job(model: str) -> TranslationJob:
     loaded = kind_of(recipe(model)).load(recipe(model), False)
     assert isinstance(loaded, TranslationJob)
