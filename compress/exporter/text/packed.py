@@ -214,10 +214,23 @@ def _zeros(
     if quantized.zero_points is None:
         return None
     zeros: NDArray[Any] = quantized.zero_points.detach().cpu().numpy().astype(np.int16) + 2 ** (bits - 1)
-    rows = quantized.shape[0]
-    repeats = blocks if zeros.shape[1] == 1 else (quantized.group_size or 0) // block
-    zeros = np.broadcast_to(np.repeat(zeros, repeats, axis=1)[:, :blocks], (rows, blocks))
+    rows, groups = zeros.shape
+    repeats = blocks if groups == 1 else (quantized.group_size or 0) // block
     a_byte = 8 // bits
-    filled = np.pad(zeros, ((0, 0), (0, -blocks % a_byte)))
-    [plane] = pack(filled, bits)
-    return builder.initializer(plane.reshape(rows, -1), f"{name}_zero_point")
+    [plane] = pack(np.pad(zeros, ((0, 0), (0, -groups % a_byte))), bits)
+    value = builder.initializer(plane.reshape(rows, -1), f"{name}_zero_point")
+    if repeats == 1:
+        return value
+    index = builder.once("Cast", value, to=INT32)
+    value = builder.once("Gather", builder.shared_constant(repeating_table(bits, repeats)), index, axis=0)
+    stored, wanted = plane.size // rows * repeats, -(-blocks // a_byte)
+    value = builder.once("Reshape", value, builder.integers(rows, stored))
+    if stored == wanted:
+        return value
+    return builder.once("Slice", value, builder.integers(0), builder.integers(wanted), builder.integers(1))
+
+
+def repeating_table(bits: int, repeats: int) -> NDArray[np.uint8]:
+    """uint8 [256, repeats]: the codes of `bits` bits in each byte, each so many times, packed again."""
+    codes = (np.arange(256)[:, None] >> np.arange(0, 8, bits)) & (2**bits - 1)
+    return pack(np.repeat(codes, repeats, axis=1).astype(np.uint8).reshape(-1), bits)[0].reshape(256, -1)
