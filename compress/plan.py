@@ -143,9 +143,11 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
 
 def _rows_left(recipe: Recipe, model: Any, layer: Weighted) -> int:
     """Rows of a weight, after the passes: of a vocabulary that is trimmed, as many as it may keep."""
+    from compress.models.vocabulary import vocabulary_size
+
     rows = int(layer.weight.shape[0])
     limits = [step.vocab_size for step in recipe.passes if isinstance(step, TrimVocabulary) and step.vocab_size]
-    if not limits or rows != model.get_input_embeddings().weight.shape[0]:
+    if not limits or rows != vocabulary_size(model):
         return rows
     return min(rows, *limits)
 

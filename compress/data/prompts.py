@@ -64,6 +64,11 @@ class Prompt:
             raise DataError(unknown("language", code, self.languages))
         return self.languages[code]
 
+    def named_in_front(self, source: str, target: str) -> str:
+        """Which of two languages `source_tokens` stand for: the target, where they are of Marian's form >>xx<<."""
+        names = [token for tokens in self.source_tokens.values() for token in tokens]
+        return target if all(token.startswith(">>") for token in names) else source
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 

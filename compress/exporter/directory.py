@@ -87,7 +87,7 @@ def appearing(directory: Path, force: bool) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".partial", dir=directory.parent))
     try:
         yield partial
-        partial.chmod(0o777 & ~_umask())  # mkdtemp's own mode lets nobody else in
+        partial.chmod(0o777 & ~umask())  # mkdtemp's own mode lets nobody else in
         _put(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -102,7 +102,8 @@ def _put(partial: Path, directory: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -54,8 +54,7 @@ def sentence_pairs(
     for example in examples:
         from_language, to_language = parse_pair(example.pair)
         text = prompt.render(example.source, from_language, to_language)
-        # Of Marian's form they name the target, of the others' the source: a prompt has tokens for one of them.
-        marks = prompt.source_tokens.get(to_language if ">>" in str(prompt.source_tokens) else from_language, ())
+        marks = prompt.source_tokens.get(prompt.named_in_front(from_language, to_language), ())
         given = [known for known in map(source.tokenizer.token_to_id, marks) if known is not None]
         given += source.tokenizer.encode(text, add_special_tokens=False).ids[: longest - len(given) - 1]
         given.append(end)

@@ -25,10 +25,15 @@ def kept_tokens(model: nn.Module) -> Tensor | None:
     return found if isinstance(found, Tensor) else None
 
 
+def vocabulary_size(model: Any) -> int:
+    """How many tokens the model has: rows of its embedding."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
 def first_vocabulary_size(model: nn.Module) -> int:
     """How many tokens the model had before any was dropped."""
     size = getattr(model, "first_vocabulary_size", None)
-    return size if isinstance(size, int) else _tables(model)[0].weight.shape[0]
+    return size if isinstance(size, int) else vocabulary_size(model)
 
 
 def keep_tokens(model: Any, kept: Tensor) -> None:
@@ -38,8 +43,7 @@ def keep_tokens(model: Any, kept: Tensor) -> None:
     configs.  Raises ModelError as `check_tokens_can_go`, and if a config names a token that is not kept.
     """
     check_tokens_can_go(model)
-    tables = _tables(model)
-    rows = tables[0].weight.shape[0]
+    tables, rows = _tables(model), vocabulary_size(model)
     if not len(kept) or bool((kept[1:] <= kept[:-1]).any()) or int(kept[0]) < 0 or int(kept[-1]) >= rows:
         raise ModelError(f"tokens to keep must be rising numbers below {rows}")
     places = {old: new for new, old in enumerate(kept.tolist())}
@@ -63,8 +67,7 @@ def check_tokens_can_go(model: Any) -> None:
     """Raise ModelError for a model whose tokens cannot be dropped: quantized, or with a vocabulary for each side."""
     if not hasattr(model, "get_input_embeddings") or not hasattr(model, "config"):
         raise ModelError("tokens are dropped from language models of transformers, and this is none")
-    tables = _tables(model)
-    rows = tables[0].weight.shape[0]
+    tables, rows = _tables(model), vocabulary_size(model)
     names = {id(module): name for name, module in model.named_modules()}
     for module in tables:
         if stored(module) is not None:
@@ -83,7 +86,7 @@ def check_tokens_can_go(model: Any) -> None:
 
 def named_tokens(model: Any) -> set[int]:
     """The tokens that the configs name: first, end, padding, start of the decoder, …"""
-    rows = _tables(model)[0].weight.shape[0]
+    rows = vocabulary_size(model)
     values = [value for config in _configs(model) for key, value in _entries(config) if key.endswith(_NAMED)]
     numbers = (number for value in values for number in (value if isinstance(value, list) else [value]))
     return {number for number in numbers if isinstance(number, int) and 0 <= number < rows}

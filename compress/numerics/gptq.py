@@ -6,8 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compress.numerics.grid import rows_from, steps, zeros
-from compress.numerics.weight import QuantizedWeight, code_range, with_given_codes
+from compress.numerics.grid import steps, zeros
+from compress.numerics.weight import QuantizedWeight, code_range, rows_of, with_given_codes
 
 BLOCK = 64  # columns whose updates are gathered before the rest of the matrix is touched
 ROWS = 8192  # rows that are worked on together: what stays in the processor's caches
@@ -21,8 +21,9 @@ def gptq(
     groups = hessian.shape[0]
     if groups == 1:
         return gptq_rows(weight, grid, hessian[0], damping, act_order)
+    size = len(weight) // groups
     parts = [
-        gptq_rows(part, rows_of(grid, number, groups), hessian[number], damping, act_order)
+        gptq_rows(part, rows_of(grid, slice(number * size, (number + 1) * size)), hessian[number], damping, act_order)
         for number, part in enumerate(weight.chunk(groups))
     ]
     return with_given_codes(grid, torch.cat([part.codes for part in parts]))
@@ -45,7 +46,7 @@ def gptq_rows(
     codes = torch.empty(rows.shape, dtype=torch.int8)
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS].to(dtype)
-        codes[start : start + ROWS] = _round(part, rows_from(grid, start, ROWS), order, inverse.to(dtype))
+        codes[start : start + ROWS] = _round(part, rows_of(grid, slice(start, start + ROWS)), order, inverse.to(dtype))
     return with_given_codes(grid, codes.reshape(weight.shape))
 
 
@@ -81,17 +82,3 @@ def _round(rows: Tensor, grid: QuantizedWeight, order: Tensor, inverse: Tensor) 
             errors[column - start] = error
         left[end:].addmm_(inverse[start:end, end:].T, errors, alpha=-1)
     return codes.T
-
-
-def rows_of(grid: QuantizedWeight, number: int, groups: int) -> QuantizedWeight:
-    """The part of the grid that belongs to convolution group `number`."""
-
-    def part(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values if values.shape[0] == 1 else values.chunk(groups)[number]
-
-    scales = part(grid.scales)
-    assert scales is not None
-    codes = grid.codes.chunk(groups)[number]
-    return QuantizedWeight(
-        codes, scales, part(grid.zero_points), part(grid.multipliers), grid.num_bits, grid.group_size
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compress.numerics.weight import QuantizedWeight, code_range, spread, storable_scales, with_given_codes
+from compress.numerics.weight import QuantizedWeight, code_range, rows_of, spread, storable_scales, with_given_codes
 
 SHRINKAGES = tuple(1.0 - 0.0125 * i for i in range(49))  # a clipped range down to 0.4 of the largest magnitude
 # With 256 levels a group gains nothing by clipping more: of 512 groups of 128 weights, normal or heavy-tailed (Student,
@@ -139,22 +139,10 @@ def with_codes(quantized: QuantizedWeight, weight: Tensor, limit: int | None = N
     low, high = _codes(quantized.num_bits, limit)
     codes = torch.empty(rows.shape, dtype=torch.int8)
     for start in range(0, len(rows), ROWS):
-        part = rows_from(quantized, start, ROWS)
+        part = rows_of(quantized, slice(start, start + ROWS))
         ideal = rows[start : start + ROWS] / steps(part, rows.shape[1]) + zeros(part, rows.shape[1])
         codes[start : start + ROWS] = ideal.round_().clamp_(low, high)
     return with_given_codes(quantized, codes.reshape(weight.shape))
-
-
-def rows_from(quantized: QuantizedWeight, start: int, count: int) -> QuantizedWeight:
-    """The scales, zero points and multipliers of `count` rows; the codes are left out."""
-
-    def part(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values if values.shape[0] == 1 else values[start : start + count]
-
-    scales = part(quantized.scales)
-    assert scales is not None
-    zero_points, multipliers = part(quantized.zero_points), part(quantized.multipliers)
-    return QuantizedWeight(torch.empty(0), scales, zero_points, multipliers, quantized.num_bits, quantized.group_size)
 
 
 def steps(quantized: QuantizedWeight, columns: int) -> Tensor:

@@ -66,6 +66,23 @@ def with_given_codes(grid: QuantizedWeight, codes: Tensor) -> QuantizedWeight:
     return replace(grid, codes=codes)
 
 
+def rows_of(weight: QuantizedWeight, rows: slice | Tensor) -> QuantizedWeight:
+    """Some rows of a weight, by a slice or their numbers; a scale of the whole tensor stays it."""
+
+    def taken(per_row: Tensor | None) -> Tensor | None:
+        return per_row if per_row is None or per_row.shape[0] == 1 else per_row[rows]
+
+    scales = taken(weight.scales)
+    assert scales is not None
+    return replace(
+        weight,
+        codes=weight.codes[rows],
+        scales=scales,
+        zero_points=taken(weight.zero_points),
+        multipliers=taken(weight.multipliers),
+    )
+
+
 def code_range(num_bits: int) -> tuple[int, int]:
     """Smallest and largest centred code of `num_bits` bits: 4 → (−8, 7)."""
     return -(2 ** (num_bits - 1)), 2 ** (num_bits - 1) - 1

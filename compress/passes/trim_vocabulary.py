@@ -91,13 +91,13 @@ class TrimVocabulary(Pass):
         import torch
 
         from compress.models.translators.trimmed import alike, trimmed
-        from compress.models.vocabulary import keep_tokens
+        from compress.models.vocabulary import keep_tokens, vocabulary_size
 
         assert context.translator is not None  # as `requires` has seen
         before = trimmed(replace(context.translator, model=model))
         texts = self._texts()
         kept = sorted(self._kept(before, texts))
-        rows = len(model.get_input_embeddings().weight)  # type: ignore[operator]
+        rows = vocabulary_size(model)
         keep_tokens(model, torch.tensor(kept))
         after = trimmed(replace(context.translator, model=model))
         context.notes.append(f"{len(kept):,} of {rows:,} tokens are kept")
@@ -110,10 +110,10 @@ class TrimVocabulary(Pass):
         return model
 
     def ensures(self, model: nn.Module, context: Context) -> None:
-        from compress.models.vocabulary import kept_tokens
+        from compress.models.vocabulary import kept_tokens, vocabulary_size
 
         kept = kept_tokens(model)
-        rows = len(model.get_input_embeddings().weight)  # type: ignore[operator]
+        rows = vocabulary_size(model)
         if kept is None or len(kept) != rows:
             told = "none was dropped" if kept is None else f"{len(kept):,} tokens were kept"
             raise PromiseBroken(f"{self.name}: the embedding has {rows:,} rows, and {told}")
@@ -211,8 +211,10 @@ def _templates(files: dict[str, bytes]) -> list[bytes]:
     """The files that hold a chat template."""
     import json
 
-    settings = json.loads(files.get("tokenizer_config.json", b"{}"))
-    return [files.get("chat_template.jinja", b""), str(settings.get("chat_template") or "").encode()]
+    from compress.models.translators.loaded import SETTINGS, TEMPLATE
+
+    settings = json.loads(files.get(SETTINGS, b"{}"))
+    return [files.get(TEMPLATE, b""), str(settings.get("chat_template") or "").encode()]
 
 
 def _shown(prompt: Prompt, texts: dict[str, list[str]]) -> Iterable[str]:

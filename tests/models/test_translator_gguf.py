@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -14,9 +15,6 @@ from compress.models.source import ModelSource
 from compress.models.translators import load_translator, model_layer_names
 from compress.models.translators.gguf_file import read_gguf
 from compress.models.translators.gguf_names import renamed
-
-gguf = pytest.importorskip("gguf")
-pytest.importorskip("transformers")
 
 TEXT = "Ab  c\n\nß"
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, normalizers, trainers
-from tokenizers.models import BPE
+from tokenizers import Tokenizer
 
 from compress.applying import apply_one
 from compress.data.parallel import open_parallel
@@ -31,6 +30,7 @@ from compress.targets import load
 from tests.language import decoder
 from tests.nets import context as images_context
 from tests.nets import conv_net
+from tests.trained import like_gemma
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<unused1>", "<unused2>", "<turn>"]
 SHOTS = (("Good morning.", "Bonjour."),)
@@ -40,13 +40,7 @@ SHOTS = (("Good morning.", "Bonjour."),)
 def trained() -> Tokenizer:
     """A tokenizer of the phrasebook's languages, in the way of Gemma's; one for all, as each training differs."""
     lines = [text for code in open_parallel("demo").languages for text in open_parallel("demo").texts(code)]
-    tokenizer = Tokenizer(BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    first = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
-    tokenizer.train_from_iterator(
-        lines, trainers.BpeTrainer(vocab_size=3000, special_tokens=first, limit_alphabet=400, show_progress=False)
-    )
+    tokenizer = like_gemma(lines, SPECIAL, vocab_size=3000, limit_alphabet=400)
     plain = json.loads(tokenizer.to_str())  # bytes are pieces, not special tokens
     plain["added_tokens"] = [token for token in plain["added_tokens"] if token["content"] in SPECIAL]
     return Tokenizer.from_str(json.dumps(plain))

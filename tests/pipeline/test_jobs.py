@@ -25,5 +25,5 @@ task: {{image_classification: {{dataset: "folder:{tmp_path}"}}}}
     job = kind.load(recipe, False)
     found = job.data_sha256()
     # What verify compares it with comes from the artefact's own labels: bee is class 1 there, and not 0.
-    assert found == {"evaluation": job.task.evaluation_images.fingerprint()}  # type: ignore[attr-defined]
+    assert found == {"evaluation": job.task.evaluation_images.fingerprint()}
     assert found != kind.fingerprints(recipe)

@@ -129,6 +129,7 @@ def _header(loaded: LoadedTranslator, name: str | None, tensors: list[StoredTens
 
     from compress.exporter.gguf.header import architecture_of, architecture_values
     from compress.exporter.gguf.tokens import tokenizer_values
+    from compress.models.vocabulary import vocabulary_size
 
     config = loaded.model.config
     architecture = architecture_of(config)
@@ -148,8 +149,8 @@ def _header(loaded: LoadedTranslator, name: str | None, tensors: list[StoredTens
     values["general.file_type"] = int(LlamaFileType["ALL_F32" if most == "F32" else f"MOSTLY_{most}"])
     if any(kind.startswith("Q") for kind in sizes):
         values["general.quantization_version"] = GGML_QUANT_VERSION
-    rows = loaded.model.get_input_embeddings().num_embeddings
-    return values | architecture_values(config) | tokenizer_values(loaded, rows, architecture)
+    named = tokenizer_values(loaded, vocabulary_size(loaded.model), architecture)
+    return values | architecture_values(config) | named
 
 
 def _activation_notes(loaded: LoadedTranslator) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from numpy.typing import NDArray
 
 from compress.errors import ArtefactError
+from compress.exporter.directory import umask
 from compress.passes.base import Progress
 
 # A value of the header: a list holds values of one kind, and integers of lists are signed, as llama.cpp reads them.
@@ -56,7 +57,7 @@ def write_file(path: Path, values: Mapping[str, Value], tensors: Sequence[Stored
                 for tensor in progress(tensors, "writing tensors", len(tensors)):
                     _write(stream, tensor)
                 num_bytes = stream.tell()
-            partial.chmod(0o666 & ~_umask())  # mkstemp's own mode lets nobody else read it
+            partial.chmod(0o666 & ~umask())  # mkstemp's own mode lets nobody else read it
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
@@ -96,7 +97,7 @@ def _packed(value: Value) -> bytes:
         kind, form = _kind(value)
         return struct.pack("<I", kind) + (_text(value) if isinstance(value, str) else struct.pack(form, value))
     if not value or isinstance(value[0], str):  # of empty lists there are only those of texts
-        kind, content = _STRING, b"".join(map(_text, value))  # type: ignore[arg-type]
+        kind, content = _STRING, b"".join(_text(str(text)) for text in value)
     elif isinstance(value[0], float):
         kind, content = _FLOAT32, struct.pack(f"<{len(value)}f", *value)
     else:
@@ -119,9 +120,3 @@ def _text(text: str) -> bytes:
 
 def _padding(length: int) -> int:
     return -length % _ALIGNMENT
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from compress.exporter.gguf.file import StoredTensor
 from compress.models.layers import raw_weight
 from compress.models.quantized import stored
 from compress.models.translators.gguf_names import gguf_name
+from compress.numerics.weight import rows_of
 
 if TYPE_CHECKING:
     from compress.numerics.weight import QuantizedWeight
@@ -146,7 +147,7 @@ def _stored(name: str, shape: tuple[int, ...], kind: str, made: Callable[[Tensor
 
 
 def _from_codes(quantized: QuantizedWeight, order: Tensor | None, kind: str, numbers: Tensor) -> NDArray[Any]:
-    return blocks(_rows_of(quantized, numbers if order is None else order[numbers]), kind)
+    return blocks(rows_of(quantized, numbers if order is None else order[numbers]), kind)
 
 
 def _from_values(
@@ -155,7 +156,7 @@ def _from_values(
     from gguf import GGMLQuantizationType, quantize
 
     numbers = numbers if order is None else order[numbers]
-    rows = raw.detach()[numbers].float() if quantized is None else _rows_of(quantized, numbers).dequantize()
+    rows = raw.detach()[numbers].float() if quantized is None else rows_of(quantized, numbers).dequantize()
     return quantize(rows.contiguous().numpy(), GGMLQuantizationType[kind])
 
 
@@ -167,21 +168,4 @@ def _largest(raw: Tensor, quantized: QuantizedWeight | None) -> float:
     step = max(1, _CHUNK // quantized.codes.shape[1])
     numbers = torch.arange(quantized.codes.shape[0])
     parts = (numbers[start : start + step] for start in range(0, len(numbers), step))
-    return max(float(_rows_of(quantized, part).dequantize().abs().max()) for part in parts)
-
-
-def _rows_of(quantized: QuantizedWeight, numbers: Tensor) -> QuantizedWeight:
-    """Some rows of a weight; a scale of the whole tensor stays it."""
-
-    def taken(per_row: Tensor | None) -> Tensor | None:
-        return per_row if per_row is None or per_row.shape[0] != len(quantized.codes) else per_row[numbers]
-
-    scales = taken(quantized.scales)
-    assert scales is not None
-    return replace(
-        quantized,
-        codes=quantized.codes[numbers],
-        scales=scales,
-        zero_points=taken(quantized.zero_points),
-        multipliers=taken(quantized.multipliers),
-    )
+    return max(float(rows_of(quantized, part).dequantize().abs().max()) for part in parts)

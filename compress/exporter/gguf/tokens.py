@@ -25,6 +25,8 @@ from compress.models.translators.gguf_tokenizer import (
     USER_DEFINED,
     tokenizer_of,
 )
+from compress.models.translators.loaded import SETTINGS, TEMPLATE
+from compress.models.translators.pieces import steps
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -80,7 +82,7 @@ def _kind(state: dict[str, Any]) -> str:
     model = state["model"]
     if model["type"] == "BPE" and model.get("byte_fallback"):
         return "llama"
-    if model["type"] == "BPE" and any(step["type"] == "ByteLevel" for step in _steps(state["decoder"], "decoders")):
+    if model["type"] == "BPE" and any(step["type"] == "ByteLevel" for step in steps(state["decoder"])):
         return "gpt2"
     told = f"its tokenizer ({model['type']}) is neither byte-level byte-pair encoding nor SentencePiece's"
     raise ModelError(f"{told}: GGUF's 'gpt2' and 'llama' are all that is written here")
@@ -119,17 +121,17 @@ def _scores(tokens: list[str], kinds: list[int], merges: list[tuple[str, ...]]) 
 
 def _cut(state: dict[str, Any], architecture: str) -> str:
     """llama.cpp's name of how text is cut into words before merging.  Raises ModelError for a rule that it lacks."""
-    normalizers = [step["type"] for step in _steps(state["normalizer"], "normalizers")]
-    steps = _steps(state["pre_tokenizer"], "pretokenizers")
-    last = steps[-1] if steps else {}
-    splits = tuple(step["pattern"].get("Regex", "") for step in steps if step["type"] == "Split")
-    kinds = [step["type"] for step in steps]
+    normalizers = [step["type"] for step in steps(state["normalizer"])]
+    cuts = steps(state["pre_tokenizer"])
+    last = cuts[-1] if cuts else {}
+    splits = tuple(step["pattern"].get("Regex", "") for step in cuts if step["type"] == "Split")
+    kinds = [step["type"] for step in cuts]
     plain = set(normalizers) <= {"NFC"} and last.get("type") == "ByteLevel" and not last.get("add_prefix_space")
     if plain and last["use_regex"] and kinds == ["ByteLevel"]:
         return "gpt-2"
-    if plain and last["use_regex"] and kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"]:
+    if plain and last["use_regex"] and kinds == ["Digits", "ByteLevel"] and cuts[0]["individual_digits"]:
         return "smollm"
-    isolated = all(step["behavior"] == "Isolated" and not step["invert"] for step in steps if step["type"] == "Split")
+    isolated = all(step["behavior"] == "Isolated" and not step["invert"] for step in cuts if step["type"] == "Split")
     if plain and isolated and splits and not last["use_regex"] and kinds == [*["Split"] * len(splits), "ByteLevel"]:
         names = [name for name, patterns in CUTS.items() if patterns == splits]
         if names:
@@ -166,19 +168,12 @@ def _numbers(value: int | list[int] | None) -> list[int]:
 
 def _chat_template(files: dict[str, bytes]) -> str | None:
     """The model's own, if it has one."""
-    if "chat_template.jinja" in files:
-        return files["chat_template.jinja"].decode()
-    found = json.loads(files.get("tokenizer_config.json", b"{}")).get("chat_template")
+    if TEMPLATE in files:
+        return files[TEMPLATE].decode()
+    found = json.loads(files.get(SETTINGS, b"{}")).get("chat_template")
     if isinstance(found, list):  # several by name
         found = next((each["template"] for each in found if each["name"] == "default"), None)
     return str(found) if found else None
-
-
-def _steps(part: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
-    """The steps of a normalizer, pre-tokenizer or decoder, one of which may be a sequence of others."""
-    if part is None:
-        return []
-    return [step for each in part[inner] for step in _steps(each, inner)] if part["type"] == "Sequence" else [part]
 
 
 def _check(tokenizer: Tokenizer, values: dict[str, Value]) -> None:

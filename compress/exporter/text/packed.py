@@ -115,14 +115,9 @@ def unpacked_zeros(builder: Builder, packed: Packed) -> ir.Value | None:
     value = packed.zeros
     if packed.bits < 8:
         width = 8 // packed.bits
-        table = (np.arange(256)[:, None] >> np.arange(0, 8, packed.bits)) & (2**packed.bits - 1)
-        index = builder.once("Cast", value, to=INT32)
-        value = builder.once("Gather", builder.shared_constant(table.astype(np.uint8)), index, axis=0)
         stored = -(-packed.blocks // width) * width
-        value = builder.once("Reshape", value, builder.integers(packed.rows, stored))
-        if stored != packed.blocks:
-            ends = builder.integers(packed.blocks)
-            value = builder.once("Slice", value, builder.integers(0), ends, builder.integers(1))
+        value = _looked_up(builder, value, codes_of_bytes(packed.bits), packed.rows, stored)
+        value = _first_columns(builder, value, stored, packed.blocks)
     return builder.once("Reshape", value, builder.integers(packed.rows, packed.blocks, 1))
 
 
@@ -146,9 +141,8 @@ def _codes(builder: Builder, name: str, quantized: QuantizedWeight, bits: int, b
     shift, parts = 0, []
     for width, plane in zip(plane_widths(quantized.num_bits), planes, strict=True):
         offset = 2 ** (bits - 1) - 2 ** (quantized.num_bits - 1) if shift == 0 else 0
-        table = builder.shared_constant(widening_table(width, shift, offset, bits))
-        index = builder.once("Cast", builder.initializer(plane, name), to=INT32)
-        parts.append(builder.once("Reshape", builder.once("Gather", table, index, axis=0), builder.integers(*shape)))
+        table = widening_table(width, shift, offset, bits)
+        parts.append(_looked_up(builder, builder.initializer(plane, name), table, *shape))
         shift += width
     total = parts[0]
     for part in parts[1:]:
@@ -161,8 +155,7 @@ def widening_table(width: int, shift: int, offset: int, bits: int) -> NDArray[np
 
     Each becomes code · 2^shift + offset.
     """
-    codes = (np.arange(256)[:, None] >> np.arange(0, 8, width)) & (2**width - 1)
-    wide = ((codes << shift) + offset).astype(np.uint8).reshape(-1)
+    wide = ((codes_of_bytes(width).astype(np.int64) << shift) + offset).astype(np.uint8).reshape(-1)
     return pack(wide, bits)[0].reshape(256, -1)
 
 
@@ -190,9 +183,7 @@ def _spread(builder: Builder, value: ir.Value, rows: int, groups: int, repeats: 
     value = builder.once("Reshape", value, builder.integers(rows, groups, 1))
     value = builder.once("Expand", value, builder.integers(rows, groups, repeats))
     value = builder.once("Reshape", value, builder.integers(rows, groups * repeats))
-    if groups * repeats == blocks:
-        return value
-    return builder.once("Slice", value, builder.integers(0), builder.integers(blocks), builder.integers(1))
+    return _first_columns(builder, value, groups * repeats, blocks)
 
 
 def _multipliers(builder: Builder, name: str, multipliers: Tensor) -> ir.Value:
@@ -221,16 +212,31 @@ def _zeros(
     value = builder.initializer(plane.reshape(rows, -1), f"{name}_zero_point")
     if repeats == 1:
         return value
-    index = builder.once("Cast", value, to=INT32)
-    value = builder.once("Gather", builder.shared_constant(repeating_table(bits, repeats)), index, axis=0)
-    stored, wanted = plane.size // rows * repeats, -(-blocks // a_byte)
-    value = builder.once("Reshape", value, builder.integers(rows, stored))
-    if stored == wanted:
-        return value
-    return builder.once("Slice", value, builder.integers(0), builder.integers(wanted), builder.integers(1))
+    stored = plane.size // rows * repeats
+    value = _looked_up(builder, value, repeating_table(bits, repeats), rows, stored)
+    return _first_columns(builder, value, stored, -(-blocks // a_byte))
 
 
 def repeating_table(bits: int, repeats: int) -> NDArray[np.uint8]:
     """uint8 [256, repeats]: the codes of `bits` bits in each byte, each so many times, packed again."""
-    codes = (np.arange(256)[:, None] >> np.arange(0, 8, bits)) & (2**bits - 1)
-    return pack(np.repeat(codes, repeats, axis=1).astype(np.uint8).reshape(-1), bits)[0].reshape(256, -1)
+    return pack(np.repeat(codes_of_bytes(bits), repeats, axis=1).reshape(-1), bits)[0].reshape(256, -1)
+
+
+def codes_of_bytes(bits: int) -> NDArray[np.uint8]:
+    """uint8 [256, 8 / bits]: the codes of `bits` bits in each byte."""
+    codes: NDArray[np.uint8] = ((np.arange(256)[:, None] >> np.arange(0, 8, bits)) & (2**bits - 1)).astype(np.uint8)
+    return codes
+
+
+def _looked_up(builder: Builder, stored: ir.Value, table: NDArray[Any], *shape: int) -> ir.Value:
+    """What `table` [256, …] has for each byte, in a shape."""
+    index = builder.once("Cast", stored, to=INT32)
+    found = builder.once("Gather", builder.shared_constant(table), index, axis=0)
+    return builder.once("Reshape", found, builder.integers(*shape))
+
+
+def _first_columns(builder: Builder, value: ir.Value, columns: int, wanted: int) -> ir.Value:
+    """The first `wanted` of the columns of [rows, columns]."""
+    if columns == wanted:
+        return value
+    return builder.once("Slice", value, builder.integers(0), builder.integers(wanted), builder.integers(1))

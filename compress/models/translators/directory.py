@@ -28,14 +28,13 @@ from compress.models.translators.building import (
     random_model,
 )
 from compress.models.translators.convert import m2m100_tokenizer, marian_tokenizers
-from compress.models.translators.loaded import LoadedTranslator
+from compress.models.translators.loaded import SETTINGS, SETTINGS_FILES, LoadedTranslator
 from compress.models.translators.prompts import default_prompt, marian_prompt
 
 # The file of the weights or, in front, the index of its shards; safetensors first.
 SAFETENSORS = ("model.safetensors.index.json", "model.safetensors")
 PICKLES = ("pytorch_model.bin.index.json", "pytorch_model.bin")
-# Beside tokenizer.json.  Models without one need all their tables.
-SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+# Models without tokenizer.json need all their tables.
 TABLES: tuple[str, ...] = (
     "source.spm",
     "target.spm",
@@ -64,7 +63,8 @@ def load(source: ModelSource) -> LoadedTranslator:
             if random
             else _pretrained(source, folder, config)
         )
-    names = SETTINGS if (folder / "tokenizer.json").is_file() and target is None else (*SETTINGS, *TABLES)
+    tables = () if (folder / "tokenizer.json").is_file() and target is None else TABLES
+    names = (*SETTINGS_FILES, *tables)
     revision = f", {source.revision}" if source.revision else ""
     place = f"{source.name} of the Hugging Face hub" if source.kind == "hf" else Path(source.name).name
     return LoadedTranslator(
@@ -242,7 +242,7 @@ def _tokenizers(
 def _settings(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json; empty where there is none."""
     try:
-        content = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -21,7 +21,7 @@ from compress.models.translators.building import blank_model, family_of, quiet, 
 from compress.models.translators.gguf_file import GgufFile, read_gguf
 from compress.models.translators.gguf_names import MODEL_TYPES, renamed
 from compress.models.translators.gguf_tokenizer import special_tokens, tokenizer_of
-from compress.models.translators.loaded import LoadedTranslator
+from compress.models.translators.loaded import SETTINGS, LoadedTranslator
 from compress.models.translators.prompts import default_prompt
 
 # llama.cpp knows Gemma 3's largest model, whose queries are scaled by another width, by its number of layers.
@@ -59,7 +59,7 @@ def load_file(path: Path) -> LoadedTranslator:
         family_of(config, str(path)),
         tokenizer,
         default_prompt(config, tokenizer, template, specials),
-        files={"tokenizer_config.json": (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()},
+        files={SETTINGS: (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()},
         description=f"{file.values.get('general.name', path.stem)} of {path.name}, dequantized",
         licence=_text(file.values.get("general.license")),
     )

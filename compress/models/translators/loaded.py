@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+# Beside tokenizer.json, whatever the tokenizer: `LoadedTranslator.files` may hold them.
+SETTINGS, ADDED, TEMPLATE = "tokenizer_config.json", "added_tokens.json", "chat_template.jinja"
+SETTINGS_FILES = (SETTINGS, "special_tokens_map.json", ADDED, TEMPLATE)
+
+
 @dataclass(frozen=True)
 class LoadedTranslator:
     """model: of transformers, in eval mode, float32, tied weights tied; its `generation_config` names special tokens.

@@ -21,6 +21,19 @@ from compress.errors import ModelError
 _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 
 
+def steps(part: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The steps of a tokenizer's normalizer, pre-tokenizer, decoder or post-processor, as plain data.
+
+    One of them may be a sequence of others.
+    """
+    if part is None:
+        return []
+    if part["type"] != "Sequence":
+        return [part]
+    [inner] = (value for name, value in part.items() if name != "type")
+    return [step for each in inner for step in steps(each)]
+
+
 class Pieces:
     """Of one tokenizer, numbered as it numbers them.
 
@@ -130,7 +143,8 @@ class Pieces:
     @cached_property
     def _byte_level(self) -> bool:
         """Whether a character of a piece stands for a byte."""
-        return '"type": "ByteLevel"' in json.dumps([self.plain["pre_tokenizer"], self.plain["decoder"]])
+        parts = (self.plain["pre_tokenizer"], self.plain["decoder"])
+        return any(step["type"] == "ByteLevel" for part in parts for step in steps(part))
 
     @property
     def _whole_words(self) -> bool:

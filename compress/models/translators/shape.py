@@ -23,7 +23,7 @@ from compress.errors import ModelError, unknown
 from compress.models.loaded import told
 from compress.models.source import SHAPES, ModelSource
 from compress.models.translators.building import blank_model, family_of, quiet, random_model
-from compress.models.translators.loaded import LoadedTranslator
+from compress.models.translators.loaded import SETTINGS, LoadedTranslator
 from compress.models.translators.prompts import default_prompt
 from compress.models.translators.shape_tokenizer import made_tokenizer
 
@@ -48,7 +48,7 @@ def load(source: ModelSource) -> LoadedTranslator:
         family_of(config, source.source),
         tokenizer,
         default_prompt(config, tokenizer, shape["chat"], specials),
-        files={"tokenizer_config.json": (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()},
+        files={SETTINGS: (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()},
         description=f"{shape['description']}, random weights",
         random_weights=True,
     )

@@ -14,12 +14,9 @@ from tokenizers import Tokenizer
 from compress.data.prompts import Prompt
 from compress.errors import ModelError
 from compress.models.loaded import told
-from compress.models.translators.loaded import LoadedTranslator
-from compress.models.translators.pieces import Pieces, pieces_of
+from compress.models.translators.loaded import ADDED, SETTINGS, SETTINGS_FILES, LoadedTranslator
+from compress.models.translators.pieces import Pieces, pieces_of, steps
 from compress.models.vocabulary import kept_tokens
-
-SETTINGS, ADDED = "tokenizer_config.json", "added_tokens.json"
-_SETTINGS = (SETTINGS, "special_tokens_map.json", ADDED, "chat_template.jinja")
 
 
 def trimmed(loaded: LoadedTranslator) -> LoadedTranslator:
@@ -143,10 +140,8 @@ def _post_processor(given: Any, places: dict[int, int]) -> Any:
 
 def around(plain: dict[str, Any]) -> set[int]:
     """The tokens that a tokenizer, as plain data, puts around a text."""
-    given = plain["post_processor"]
-    each = [] if given is None else given.get("processors", [given])
     found: set[int] = set()
-    for one in each:
+    for one in steps(plain["post_processor"]):
         if one["type"] == "TemplateProcessing":
             found |= {number for token in one["special_tokens"].values() for number in token["ids"]}
         if one["type"] in ("BertProcessing", "RobertaProcessing"):
@@ -181,7 +176,7 @@ def _prompt(prompt: Prompt, before: Tokenizer, after: Tokenizer) -> Prompt:
 def _files(files: dict[str, bytes], tokenizer: Tokenizer, kept: tuple[int, ...]) -> dict[str, bytes]:
     """The files beside tokenizer.json that still hold: tables of the first vocabulary do not, and its settings name
     the class that reads tokenizer.json as it is."""
-    found = {name: content for name, content in files.items() if name in _SETTINGS}
+    found = {name: content for name, content in files.items() if name in SETTINGS_FILES}
     if ADDED in found:
         tokens = {token: number for token, number in tokenizer.get_vocab().items() if token in json.loads(found[ADDED])}
         found[ADDED] = _written(tokens)

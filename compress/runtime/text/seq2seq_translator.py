@@ -81,11 +81,11 @@ class Seq2SeqTranslator(Translator):
         return self.model.begin([tokens], [self.settings.decoder_start or 0])
 
     def _front(self, source: str, target: str) -> list[int]:
-        """Tokens in front of the encoder's input.  Those of the form >>xx<< name the target, all others the source."""
+        """Tokens in front of the encoder's input."""
         named = self.prompt.source_tokens
         if not named:
             return self.before
-        code = target if all(token.startswith(">>") for tokens in named.values() for token in tokens) else source
+        code = self.prompt.named_in_front(source, target)
         if code not in named:
             raise DataError(unknown("language", code, named))
         return self._named(self.tokenizer, named[code])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import gguf
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,8 +13,6 @@ from hypothesis import strategies as st
 from compress.exporter.gguf.blocks import blocks, fit
 from compress.numerics.grid import nearest
 from compress.numerics.weight import QuantizedWeight, code_range
-
-gguf = pytest.importorskip("gguf")
 
 
 def random_weight(
@@ -112,7 +111,7 @@ def test_what_no_type_holds_is_said() -> None:
     assert "groups of 48 values" in fit(random_weight(2, 96, 4, 48, True, False, 0)).reason
     wide = random_weight(2, 64, 8, 32, False, False, 0)
     assert "8 bits with zero points" in fit(wide).reason
-    assert fit(replace(wide, zero_points=torch.zeros_like(wide.zero_points))).kind == "Q8_0"  # type: ignore[arg-type]
+    assert fit(replace(wide, zero_points=torch.zeros_like(wide.zero_points))).kind == "Q8_0"
     plain = random_weight(2, 64, 4, 32, True, False, 0)
     for scale in (1e6, 1e-9):
         assert "range of float16" in fit(replace(plain, scales=torch.full_like(plain.scales, scale))).reason

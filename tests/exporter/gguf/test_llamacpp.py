@@ -18,7 +18,6 @@ from compress.models.translators.package import MODULE
 
 pytestmark = pytest.mark.slow
 xllamacpp: Any = pytest.importorskip("xllamacpp", reason="llama.cpp is not installed: the extra [llamacpp] brings it")
-pytest.importorskip("gguf")
 
 STEPS = 20
 TEXT = "English: Where can I buy a ticket, please?\nFrench:"

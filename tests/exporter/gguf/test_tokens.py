@@ -18,9 +18,6 @@ from compress.models.translators.gguf_file import GgufFile
 from compress.models.translators.gguf_tokenizer import CUTS, tokenizer_of
 from compress.models.translators.merges import merges_of
 
-pytest.importorskip("gguf")
-pytest.importorskip("transformers")
-
 ROWS = 512
 LEARNED = ("the", "he", "in", "an", "st", "or", "en", "tr", "ain", "from", "th", "ro", "om", "fr", "ai")
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -20,9 +21,6 @@ from compress.models.translators import LoadedTranslator, load_translator
 from compress.models.translators.gguf_file import GgufFile, read_gguf
 from compress.models.translators.gguf_names import gguf_name
 from compress.numerics.grid import nearest
-
-gguf = pytest.importorskip("gguf")
-pytest.importorskip("transformers")
 
 SHAPES = {
     "tiny-gemma3": "gemma3",
