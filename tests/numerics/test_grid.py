@@ -18,9 +18,8 @@ from compress.numerics.grid import (
     squared_error,
     steps,
     with_codes,
-    zeros,
 )
-from compress.numerics.weight import QuantizedWeight, code_range
+from compress.numerics.weight import QuantizedWeight, code_range, with_given_codes
 
 QUICK = settings(max_examples=25, deadline=None)
 
@@ -55,16 +54,17 @@ def test_error_is_at_most_half_a_step_and_what_is_outside_goes_to_the_end(
     weight: Tensor, kind: str, num_bits: int
 ) -> None:
     quantized = quantized_with(kind, weight, num_bits)
-    columns = weight.shape[1]
-    step, zero = steps(quantized, columns), zeros(quantized, columns)
-    low, high = code_range(num_bits)
-    bottom, top = (low - zero) * step, (high - zero) * step
+    step = steps(quantized, weight.shape[1])
+    # what the ends stand for, multiplied in dequantize's own order: another one may differ in the last bit
+    bottom, top = (
+        with_given_codes(quantized, torch.full_like(quantized.codes, end)).dequantize() for end in code_range(num_bits)
+    )
     given_back = quantized.dequantize()
     error = (given_back - weight).abs()
     inside = (weight >= bottom) & (weight <= top)
     assert bool((error <= 0.5 * step * (1 + 1e-4))[inside].all())
-    assert torch.equal(given_back[weight > top], top.expand_as(weight)[weight > top])
-    assert torch.equal(given_back[weight < bottom], bottom.expand_as(weight)[weight < bottom])
+    assert torch.equal(given_back[weight > top], top[weight > top])
+    assert torch.equal(given_back[weight < bottom], bottom[weight < bottom])
 
 
 @QUICK
