@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compress.errors import PromiseBroken
 from compress.passes.base import Context, Pass, Progress, silent
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from compress.models.translators import LoadedTranslator
     from compress.progress import Reporter
+    from compress.training.examples import Examples
+    from compress.training.settings import Teacher
 
 
 def apply(
@@ -28,18 +30,23 @@ def apply(
     seed: int = 0,
     progress: Progress = silent,
     translator: LoadedTranslator | None = None,
+    examples: Callable[[str | None, tuple[str, ...]], Examples] | None = None,
+    teacher: Callable[[Teacher], Callable[..., Any]] | None = None,
 ) -> nn.Module:
     """Apply `passes` to `model` (in eval mode) and return it; `model` itself may change too.
 
     batches     calibration inputs: each call starts anew and yields the model's positional arguments as tuples.
     seed        of all randomness: same model, data and seed on the same machine, same result.
     translator  whose model it is, for passes that read text.
+    examples    for passes that train: labelled examples, by the dataset's name (None: the same that calibrates) and the
+                kinds of augmentation.
+    teacher     for passes that learn from one: gives the model that a `Teacher` names.
 
     Raises ModelError for a model that a pass cannot take, and PromiseBroken if what a pass promised does not hold,
     right after it or after the last.
     """
     device = load(target) if isinstance(target, str) else target
-    context = Context(batches, device, seed, progress, translator=translator)
+    context = Context(batches, device, seed, progress, translator=translator, examples=examples, teacher=teacher)
     with deterministic():
         for step in passes:
             model = apply_one(step, model, context)

@@ -31,6 +31,7 @@ from compress.report.row import Row, row_of, write_row
 from compress.results import RECORD, ROW
 from compress.runtime.artefact import Artefact, open_artefact, with_scores
 from compress.stages import Stage, locked, replace_directory, write_text
+from compress.teachers import teachers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,24 +90,27 @@ class Loaded:
 
     weights_sha256  over the names, types and values of all the model's parameters and buffers.
     data_sha256     of the evaluation and, where there are passes, of the calibration data and of what passes read.
+    allow_code      whether a model's own Python file may run, a teacher's too.
     """
 
     job: Job
     weights_sha256: str
     data_sha256: dict[str, str]
+    allow_code: bool = False
 
 
 def load(recipe: Recipe, allow_code: bool) -> Loaded:
     """The model and the task of a recipe.  Raises ModelError, DataError."""
     job = kind_of(recipe).load(recipe, allow_code)
-    return Loaded(job, weights_sha256(job.model), job.data_sha256())
+    return Loaded(job, weights_sha256(job.model), job.data_sha256(), allow_code)
 
 
 def float_baseline(place: Place, loaded: Loaded, reporter: Reporter) -> Row:
     """The row of the float model, exported and measured once for all recipes of the same model, task and data."""
     recipe = float_recipe(place.recipe)
     data = {"evaluation": place.decided_by["data"]["evaluation"]}
-    decided = {**place.decided_by, "recipe": dump(recipe), "data": data}
+    files = {key: place.decided_by["files"][key] for key in recipe.model.files()}
+    decided = {**place.decided_by, "recipe": dump(recipe), "data": data, "files": files}
     name = f"{recipe.name}-{fingerprint(decided, loaded.weights_sha256)[:8]}"
     recipe = replace(recipe, name=name)
     place = Place(place.directory.parent / name, {**decided, "recipe": dump(recipe)}, recipe, place.command)
@@ -151,12 +155,23 @@ def compress_model(place: Place, loaded: Loaded, reporter: Reporter, first: int,
     # Sums over threads depend on their number in the last bit.
     machine = (decided["code"], decided["versions"], torch.get_num_threads())
     learned_from = {name: sha256 for name, sha256 in loaded.data_sha256.items() if name != "evaluation"}
+    learned_from |= {name: sha256 for name, sha256 in decided["files"].items() if name not in recipe.model.files()}
     last = fingerprint(loaded.weights_sha256, learned_from, inputs, machine)
     stages = []
     for step, plain in zip(recipe.passes, dump(recipe)["passes"], strict=True):
         last = fingerprint(last, plain)
         stages.append(Stage(step.name, last))
-    context = Context(loaded.job.batches, device, recipe.seed, reporter, translator=loaded.job.translator)
+    context = Context(
+        loaded.job.batches,
+        device,
+        recipe.seed,
+        reporter,
+        translator=loaded.job.translator,
+        examples=loaded.job.examples,
+        teacher=teachers(recipe, loaded.job, loaded.allow_code, reporter),
+        say=reporter.say,
+        track=place.track,
+    )
     model = apply_resumably(loaded.job.model, recipe.passes, context, stages, place.stages, reporter, first, count)
     return Applied(model, last)
 

@@ -25,12 +25,13 @@ _TOLD |= {"data": "data"}
 
 @dataclass(frozen=True)
 class Place:
-    """The directory of a run, and what decides its result."""
+    """The directory of a run, and what decides its result; and where losses of trainings are sent, which does not."""
 
     directory: Path
     decided_by: dict[str, Any]
     recipe: Recipe
     command: str
+    track: str | None = None
 
     @property
     def artefact(self) -> Path:
@@ -84,9 +85,17 @@ def decided_by(recipe: Recipe) -> dict[str, Any]:
         "recipe": dump(recipe),
         "code": code_version(),
         "versions": versions(),
-        "files": {key: _file_sha256(file) for key, file in recipe.model.files().items()},
+        "files": {key: _file_sha256(file) for key, file in files_of(recipe).items()},
         "data": kind_of(recipe).fingerprints(recipe),
     }
+
+
+def files_of(recipe: Recipe) -> dict[str, str]:
+    """The local files of the recipe's model, and of the teachers of its passes, by a name of each."""
+    found = recipe.model.files()
+    for number, step in enumerate(recipe.passes, 1):
+        found |= {f"{step.name}.{number}.{key}": file for key, file in step.files().items()}
+    return found
 
 
 def _file_sha256(file: str) -> str:

@@ -118,6 +118,9 @@ def data_problems(job: Job, allow_code: bool) -> Iterator[str]:
     for step, node in zip(recipe.passes, nodes, strict=True):
         try:
             step.data_sha256()
+            for trained_on in step.trains_on():
+                if trained_on is not None:
+                    kind_of(recipe).check_examples(recipe, trained_on)
         except MissingExtra:
             raise
         except CompressError as error:

@@ -46,13 +46,22 @@ class Preprocessor:
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """float32 [3, crop height, crop width] of an image of any size and mode."""
+        inputs: NDArray[np.float32] = self.normalised(self.cut(image)[None])[0]
+        return inputs
+
+    def cut(self, image: Image.Image) -> NDArray[np.uint8]:
+        """uint8 [crop height, crop width, 3]: resized and cut, not yet scaled."""
         from PIL.Image import Resampling
 
         image = image if image.mode == "RGB" else image.convert("RGB")
         size = self.resized_size(image.size)
         if image.size != size:
             image = image.resize(size, Resampling(RESAMPLE[self.interpolation]))
-        pixels = np.asarray(image.crop(self.crop_box(size)), dtype=np.float32).transpose(2, 0, 1)
+        return np.asarray(image.crop(self.crop_box(size)), dtype=np.uint8)
+
+    def normalised(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [N, H, W, 3], as `cut` gives them → float32 [N, 3, H, W], scaled and normalised."""
+        pixels = images.transpose(0, 3, 1, 2).astype(np.float32)
         mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (self.mean, self.std))
         return np.ascontiguousarray((pixels * np.float32(self.rescale) - mean) / std)
 

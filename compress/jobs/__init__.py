@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compress.exporter.card import Card
+    from compress.models.source import ModelSource
     from compress.models.translators import LoadedTranslator
     from compress.runtime.measurement import Measurement
     from compress.runtime.verify import Verification
+    from compress.training.examples import Examples
 
 
 class Job(Protocol):
@@ -54,6 +56,17 @@ class Job(Protocol):
 
     def example(self) -> tuple[Tensor, ...]:
         """A batch of evaluation inputs."""
+        ...
+
+    def examples(self, dataset: str | None, augment: tuple[str, ...] = ()) -> Examples:
+        """Labelled examples to train on, all of `dataset`'s; None: of the calibration's set.  Raises DataError.
+
+        augment  how images are varied.
+        """
+        ...
+
+    def another(self, source: ModelSource, allow_code: bool) -> nn.Module:
+        """Another model of the same kind, such as a teacher.  Raises ModelError."""
         ...
 
     def data_sha256(self) -> dict[str, str]:
@@ -94,6 +107,10 @@ class Kind(Protocol):
 
     def check_dataset(self, recipe: Recipe, section: str) -> None:
         """Raise DataError unless the first sample of the dataset of `section` ('task', 'calibration') can be read."""
+        ...
+
+    def check_examples(self, recipe: Recipe, dataset: str) -> None:
+        """Raise DataError unless the first labelled example of `dataset` can be read."""
         ...
 
     def layer_names(self, recipe: Recipe, allow_code: bool) -> Mapping[str, nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from compress.models.layers import Layer
     from compress.models.loaded import LoadedModel
+    from compress.models.source import ModelSource
+    from compress.training.examples import Examples
 
 _PARITY_INPUTS = 8  # real inputs on which the artefact and the torch model are compared after export
 
@@ -65,16 +67,28 @@ class ImageJob:
         for batch in self.task.calibration():
             yield (torch.from_numpy(batch.inputs),)
 
+    def another(self, source: ModelSource, allow_code: bool) -> nn.Module:
+        from compress.models.load import load_model
+
+        return load_model(source, allow_code=allow_code).model
+
     def example(self) -> tuple[Tensor, ...]:
         import torch
 
         return (torch.from_numpy(next(self.task.evaluation()).inputs),)
 
+    def examples(self, dataset: str | None, augment: tuple[str, ...] = ()) -> Examples:
+        from compress.jobs.image_examples import ImageExamples
+
+        text = dataset or self.recipe.calibration.dataset
+        images = open_images(text, num_classes=self.task.num_classes, labels=self.source.labels)
+        return ImageExamples(images, self.source.preprocessor, augment)
+
     def data_sha256(self) -> dict[str, str]:
         found = {"evaluation": self.task.evaluation_images.fingerprint()}
         if self.recipe.passes:
             found["calibration"] = self.task.calibration_images.fingerprint()
-        return found
+        return found | _trained_on(self.recipe, self.task.num_classes, self.source.labels)
 
     def decided_by(self) -> Any:
         return asdict(self.source.preprocessor)
@@ -107,12 +121,27 @@ def fingerprints(recipe: Recipe) -> dict[str, str]:
     found = {"evaluation": open_images(_spec(recipe).dataset).fingerprint()}
     if recipe.passes:
         found["calibration"] = _calibration_images(recipe).fingerprint()
+    return found | _trained_on(recipe)
+
+
+def _trained_on(recipe: Recipe, num_classes: int | None = None, labels: Sequence[str] = ()) -> dict[str, str]:
+    """sha256 of the images that passes are trained on, by the pass and its number."""
+    found = {}
+    for number, step in enumerate(recipe.passes, 1):
+        for dataset in step.trains_on():
+            images = open_images(dataset or recipe.calibration.dataset, num_classes=num_classes, labels=labels)
+            found[f"{step.name}.{number}"] = images.fingerprint()
     return found
 
 
 def check_dataset(recipe: Recipe, section: str) -> None:
     """See `Kind`.  The first image is opened: a set that lists what it does not hold is found out here."""
     next(iter(open_images(_spec(recipe).dataset if section == "task" else recipe.calibration.dataset)))
+
+
+def check_examples(recipe: Recipe, dataset: str) -> None:
+    """See `Kind`."""
+    next(iter(open_images(dataset)))
 
 
 def layer_names(recipe: Recipe, allow_code: bool) -> dict[str, Layer]:

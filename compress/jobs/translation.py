@@ -23,13 +23,15 @@ from compress.runtime.text.measure import TextRuns, measure_text
 from compress.runtime.verify import Verification, verify_scores
 from compress.stages import write_text
 from compress.tasks.base import Scores
-from compress.tasks.translation import Translation
+from compress.tasks.translation import Example, Translation, texts_sha256
 from compress.tasks.translation_outputs import Outputs, read_outputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from compress.models.source import ModelSource
     from compress.models.translators import LoadedTranslator
+    from compress.training.examples import Examples
 
 OUTPUTS = "outputs.json"  # what a translator made of the data, beside its row
 MAX_SEQ_LENGTH = 512  # tokens of a calibration text, where the recipe gives none
@@ -85,6 +87,18 @@ class TranslationJob:
 
     def example(self) -> tuple[Tensor, ...]:
         return next(self.batches())
+
+    def examples(self, dataset: str | None, augment: tuple[str, ...] = ()) -> Examples:
+        from compress.jobs.text_examples import TextExamples
+        from compress.models.translators.trimmed import trimmed
+
+        longest = self.recipe.calibration.max_seq_length or MAX_SEQ_LENGTH
+        return TextExamples(trimmed(self.source), _training(self.task, dataset), longest)
+
+    def another(self, source: ModelSource, allow_code: bool) -> nn.Module:
+        from compress.models.translators import load_translator
+
+        return load_translator(source, allow_code=allow_code).model  # type: ignore[no-any-return]
 
     def data_sha256(self) -> dict[str, str]:
         return fingerprints(self.recipe)
@@ -218,8 +232,24 @@ def fingerprints(recipe: Recipe) -> dict[str, str]:
     task = task_of(recipe)
     if not recipe.passes:
         return {"evaluation": task.evaluation_fingerprint()}
-    own = {f"{step.name}.{number}": step.data_sha256() for number, step in enumerate(recipe.passes, 1)}
+    own: dict[str, str | None] = {}
+    for number, step in enumerate(recipe.passes, 1):
+        own[f"{step.name}.{number}"] = step.data_sha256()
+        for dataset in step.trains_on():
+            own[f"{step.name}.{number}"] = texts_sha256(_training(task, dataset))
     return task.fingerprints() | {name: sha256 for name, sha256 in own.items() if sha256 is not None}
+
+
+def _training(task: Translation, dataset: str | None) -> tuple[Example, ...]:
+    """What a pass is trained on: all rows of the dataset in all pairs, in an order drawn by the calibration's seed."""
+    return replace(
+        task, calibration_dataset=dataset or task.calibration_dataset, calibration_num_samples=None
+    ).calibration()
+
+
+def check_examples(recipe: Recipe, dataset: str) -> None:
+    """See `Kind`."""
+    _training(task_of(recipe), dataset)
 
 
 def check_dataset(recipe: Recipe, section: str) -> None:

@@ -4,7 +4,9 @@ No pass imports torch at the top, so that recipes are checked where torch is not
 
 from compress.passes.base import REGISTRY, Context, Pass, register
 from compress.passes.correct_bias import CorrectBias
+from compress.passes.distill import Distill
 from compress.passes.equalize import Equalize
+from compress.passes.finetune import Finetune
 from compress.passes.fold_batchnorm import FoldBatchNorm
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
@@ -17,7 +19,9 @@ __all__ = [
     "REGISTRY",
     "Context",
     "CorrectBias",
+    "Distill",
     "Equalize",
+    "Finetune",
     "FoldBatchNorm",
     "Pass",
     "QuantizeDynamic",

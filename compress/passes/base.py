@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from compress.models.translators import LoadedTranslator
     from compress.targets import Target
+    from compress.training.examples import Examples
+    from compress.training.settings import Teacher
 
 # How a long loop is shown: progress(items, "what", total) yields the items and draws a bar.
 Progress = Callable[[Iterable[Any], str, int], Iterator[Any]]
@@ -21,6 +23,10 @@ Progress = Callable[[Iterable[Any], str, int], Iterator[Any]]
 def silent(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
     """A Progress that draws nothing."""
     return iter(items)
+
+
+def unheard(line: str) -> None:
+    """Takes a line and says nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,11 @@ class Context:
     progress  wraps long loops.
     directory where a long pass keeps what lets it resume, or None.
     translator  of a language model, as it was loaded: its tokenizers and prompt; None for models of other things.
+    examples  labelled examples by the name of a dataset (None: the calibration's, all of it) and how images are varied;
+              None where there are none.
+    teacher   gives the model, or the function, that a `Teacher` names; None where there is none.
+    say       takes a line for the user while a pass works.
+    track     the program that losses of trainings are sent to ('tensorboard', 'mlflow', 'trackio'), or None.
     """
 
     batches: Callable[[], Iterable[tuple[Tensor, ...]]]
@@ -43,6 +54,10 @@ class Context:
     directory: Path | None = None
     notes: list[str] = field(default_factory=list)  # what the pass wants to be told in the log
     translator: LoadedTranslator | None = None
+    examples: Callable[[str | None, tuple[str, ...]], Examples] | None = None
+    teacher: Callable[[Teacher], Callable[..., Any]] | None = None
+    say: Callable[[str], None] = unheard
+    track: str | None = None
 
     def example(self) -> tuple[Tensor, ...]:
         """The first calibration batch, one sample of it."""
@@ -65,6 +80,14 @@ class Pass(ABC):
     def data_sha256(self) -> str | None:
         """Of the data that the pass reads by itself; None if it reads none.  Raises DataError if it cannot be used."""
         return None
+
+    def trains_on(self) -> tuple[str | None, ...]:
+        """Datasets of labelled examples that the pass is trained on; None stands for all of the calibration's set."""
+        return ()
+
+    def files(self) -> dict[str, str]:
+        """Local files beside the recipe's model that decide the result, by a name of each."""
+        return {}
 
     def selectors(self) -> tuple[str, ...]:
         """The layer selectors among the parameters, each of which must match a layer of the model."""

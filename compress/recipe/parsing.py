@@ -79,7 +79,7 @@ def _recipe(root: Node, problems: Problems, check_files: bool) -> Recipe | None:
     task = _task(sections.get("task"), problems, check_files)
     model = _model(sections.get("model"), _task_name(sections.get("task")), problems, check_files)
     calibration = section("calibration", Calibration, Calibration())
-    passes = _passes(sections.get("passes"), target, task, problems)
+    passes = _passes(sections.get("passes"), target, task, problems, check_files)
     budget = section("budget", Budget, Budget())
     evaluate = section("evaluate", Evaluate, Evaluate())
     export = section("export", Export, Export())
@@ -147,23 +147,25 @@ def _task(node: Node | None, problems: Problems, check_files: bool) -> TaskSpec 
         return None
     name, parameters = named
     for key in _SETS[name].keys:
-        _check_dataset(parameters, key, name, problems, check_files)
+        _check_dataset(parameters, key, name, _SETS[name], problems, check_files)
     return read(TASKS[name], parameters, name, problems)
 
 
 def _passes(
-    node: Node | None, target: Target | None, task: TaskSpec | None, problems: Problems
+    node: Node | None, target: Target | None, task: TaskSpec | None, problems: Problems, check_files: bool
 ) -> tuple[Pass, ...] | None:
     if node is None:
         return ()
     if not isinstance(node.value, tuple):
         problems.add(node.place, f"passes is {node.shown()}: write a list, a '- ' before each pass")
         return None
-    passes = [_pass(item, target, task, problems) for item in node.items]
+    passes = [_pass(item, target, task, problems, check_files) for item in node.items]
     return None if None in passes else tuple(each for each in passes if each is not None)
 
 
-def _pass(node: Node, target: Target | None, task: TaskSpec | None, problems: Problems) -> Pass | None:
+def _pass(
+    node: Node, target: Target | None, task: TaskSpec | None, problems: Problems, check_files: bool
+) -> Pass | None:
     named = _one_key(node, "pass", REGISTRY, problems)
     if named is None:
         return None
@@ -175,6 +177,8 @@ def _pass(node: Node, target: Target | None, task: TaskSpec | None, problems: Pr
         _tell(name, built.problems(target), parameters, problems)
     if task is not None:
         _tell(name, built.task_problems(task.name, _languages(task)), parameters, problems)
+        if any(built.trains_on()):
+            _check_dataset(parameters, "dataset", name, _SETS[task.name], problems, check_files)
     for selector in built.selectors():
         for message in selector_problems([selector]):
             problems.add(_holder_of(selector, parameters).place, f"{name}: {message}")
@@ -247,12 +251,12 @@ _SETS = {
 }
 
 
-def _check_dataset(section: Node, key: str, task: str, problems: Problems, check_files: bool) -> None:
+def _check_dataset(section: Node, key: str, label: str, sets: _Sets, problems: Problems, check_files: bool) -> None:
     node = section.mapping.get(key)
     if node is None or not isinstance(node.value, str):
         return
-    for message in _SETS[task].problems(node.value, check_files):
-        problems.add(node.place, f"{task}: {message}")
+    for message in sets.problems(node.value, check_files):
+        problems.add(node.place, f"{label}: {message}")
 
 
 def _check_calibration(section: Node | None, task: str | None, problems: Problems, check_files: bool) -> None:

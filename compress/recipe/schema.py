@@ -79,10 +79,21 @@ def schema_of(annotation: Any) -> Schema:
 
 
 def descriptions(cls: type) -> dict[str, str]:
-    """What a docstring says of each field: lines 'field   text' below its first paragraph, and what continues them."""
+    """What a docstring says of each field: lines 'field   text' below its first paragraph, and what continues them.
+
+    The fields that a class has from another are described there.
+    """
+    found: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        found |= _described(each.__dict__.get("__doc__") or "")
+    return found
+
+
+def _described(docstring: str) -> dict[str, str]:
+    """The fields of one docstring."""
     found: dict[str, str] = {}
     key = ""
-    for line in (cls.__doc__ or "").splitlines()[1:]:
+    for line in docstring.splitlines()[1:]:
         start = re.match(r" {4}(\w+) {2,}(\S.*)", line)
         if start:
             key = start[1]

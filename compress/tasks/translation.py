@@ -129,7 +129,7 @@ class Translation:
 
     def fingerprints(self) -> dict[str, str]:
         """sha256 of the data as used: {'evaluation': …, 'calibration': …}."""
-        return {"evaluation": self._data, "calibration": _digest(self.calibration())}
+        return {"evaluation": self._data, "calibration": texts_sha256(self.calibration())}
 
     def evaluation_fingerprint(self) -> str:
         """sha256 of the evaluation data, as used."""
@@ -199,7 +199,7 @@ class Translation:
 
     @cached_property
     def _data(self) -> str:
-        return _digest(
+        return texts_sha256(
             [example for pair in self.pairs for example in self.examples(pair)],
             f"{self.num_likelihood} {self.num_translations}",
         )
@@ -325,7 +325,7 @@ def _example(row: ParallelRow, source: str, target: str) -> Example:
     return Example(source, target, row.source, row.target, row.number)
 
 
-def _digest(examples: Sequence[Example], *more: str) -> str:
+def texts_sha256(examples: Sequence[Example], *more: str) -> str:
     return digest_of(
         [*more, *(text for one in examples for text in (one.pair, str(one.row), one.source, one.reference))]
     )

@@ -1,0 +1,274 @@
+"""train: this project's own loop, on Hugging Face Accelerate: one process or several, checkpoints that resume.
+
+Nothing random has a state that would have to be kept: rows, augmentation and dropout of a step are functions of the
+seed and the step's number.  A training that was killed therefore goes on to the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compress.errors import ModelError
+from compress.models.layers import select
+from compress.training.examples import NOTHING, Batch, Examples, rows_of_step
+from compress.training.phase import Compressor, Phase, logits_of
+from compress.training.settings import Loop
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+CHECKPOINT_SECONDS = 120.0
+SAY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a training may use beside the model.
+
+    seed       of the rows, the augmentation and dropout.
+    progress   draws a bar over the steps.
+    say        takes a line for the user now and then.
+    directory  of checkpoints, or None: then none are kept.
+    track      'tensorboard', 'mlflow' or 'trackio' to send losses there, below `directory`'s run; None: nowhere.
+    """
+
+    seed: int
+    progress: Callable[..., Any]
+    say: Callable[[str], None] = lambda line: None
+    directory: Path | None = None
+    track: str | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """The mean loss of every step, and the steps' number."""
+
+    losses: tuple[float, ...]
+
+
+class Student(nn.Module):
+    """A model with the phases of its training: one forward from a batch to the loss, which DDP and FSDP can wrap."""
+
+    def __init__(self, model: nn.Module, compressor: Compressor, label_smoothing: float) -> None:
+        super().__init__()
+        self.model, self.compressor, self.label_smoothing = model, compressor, label_smoothing
+
+    def forward(self, inputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        logits = logits_of(self.model(*inputs))
+        task = functional.cross_entropy(
+            logits.flatten(0, -2).float(), labels.flatten(), ignore_index=NOTHING, label_smoothing=self.label_smoothing
+        )
+        loss: Tensor = self.compressor.loss(task, Batch(inputs, labels))
+        return loss
+
+
+def train(
+    model: nn.Module, phases: Sequence[Phase], examples: Examples, settings: Loop, around: Surroundings
+) -> History:
+    """Train `model` in place, with its phases, and return what the losses were.
+
+    The model is left in training mode, its phases unfinished.  Raises ModelError for a loss that is not finite, or a
+    model of which nothing can be trained.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import GradientAccumulationPlugin
+
+    plugin = GradientAccumulationPlugin(settings.gradient_accumulation, sync_with_dataloader=False)
+    accelerator = Accelerator(
+        mixed_precision=settings.mixed_precision,
+        gradient_accumulation_plugin=plugin,
+        log_with=around.track,
+        project_dir=None if around.directory is None else str(around.directory),
+        cpu=not torch.cuda.is_available(),
+    )
+    total = settings.num_steps(len(examples), accelerator.num_processes)
+    compressor = Compressor(model, phases, total)
+    student: Any = Student(model, compressor, settings.label_smoothing)
+    _choose_trainable(model, settings)
+    optimizer: Any = make_optimizer(student, settings)
+    student, optimizer = accelerator.prepare(student, optimizer)
+    model.train()
+    keeper = _Keeper(accelerator, around.directory, asdict(settings) | {"seed": around.seed, "total": total})
+    losses = keeper.load()
+    if around.track is not None:
+        accelerator.init_trackers("compress", config=_flat(settings))
+    said = kept = time.monotonic()
+    fresh: list[float] = []
+    rows_a_process = settings.batch_size
+    for step in around.progress(range(len(losses), total), "training", total - len(losses)):
+        rate = settings.learning_rate * rate_at(settings, step, total)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        rows = rows_of_step(len(examples), rows_a_process * accelerator.num_processes, around.seed, step)
+        mine = rows[accelerator.process_index * rows_a_process :][:rows_a_process]
+        draw = np.random.default_rng((around.seed, step, accelerator.process_index))
+        torch.manual_seed((around.seed * 1_000_003 + step) * 1_009 + accelerator.process_index)
+        loss = _step(accelerator, student, optimizer, examples, mine, draw, settings)
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"the loss is {loss} at step {step + 1} of {total}: lower learning_rate, or give clip_norm"
+            )
+        compressor.step()
+        losses.append(loss)
+        fresh.append(loss)
+        if around.track is not None:
+            accelerator.log({"loss": loss, "learning_rate": rate}, step=step)
+        now = time.monotonic()
+        if now - said > SAY_SECONDS or step + 1 == total:
+            around.say(f"step {step + 1} of {total}: loss {sum(fresh) / len(fresh):.4f}, learning rate {rate:.2g}")
+            said, fresh = now, []
+        if keeper.agreed(now - kept > CHECKPOINT_SECONDS) and step + 1 < total:
+            keeper.save(losses)
+            kept = time.monotonic()
+    if around.track is not None:
+        accelerator.end_training()
+    _gather(accelerator, student, model)
+    return History(tuple(losses))
+
+
+def _step(
+    accelerator: Accelerator,
+    student: nn.Module,
+    optimizer: Any,
+    examples: Examples,
+    rows: Sequence[int],
+    draw: np.random.Generator,
+    settings: Loop,
+) -> float:
+    """One optimizer step on these rows, in as many parts as the settings ask for; returns the mean loss of all
+    processes."""
+    size = len(rows) // settings.gradient_accumulation
+    seen = torch.zeros((), device=accelerator.device)
+    for start in range(0, len(rows), size):
+        batch = examples.batch(rows[start : start + size], draw if settings.augment else None)
+        inputs = tuple(tensor.to(accelerator.device) for tensor in batch.inputs)
+        with accelerator.accumulate(student):
+            loss = student(inputs, batch.labels.to(accelerator.device))
+            accelerator.backward(loss)
+            if accelerator.sync_gradients and settings.clip_norm is not None:
+                accelerator.clip_grad_norm_(student.parameters(), settings.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+        seen += loss.detach() * size / len(rows)
+    return float(accelerator.reduce(seen, reduction="mean"))
+
+
+def make_optimizer(student: nn.Module, settings: Loop) -> torch.optim.Optimizer:
+    """The optimizer over all that requires a gradient; what has one axis or none has no weight decay.
+
+    Raises ModelError if nothing does.
+    """
+    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ModelError("nothing of the model is trained: 'trainable' leaves no weight")
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    momentum = settings.momentum
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=momentum, nesterov=momentum > 0)
+
+
+def rate_at(settings: Loop, step: int, total: int) -> float:
+    """The share of the highest learning rate that step `step` of `total` takes."""
+    warmup = round(settings.warmup * total)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    if settings.schedule == "constant":
+        return 1.0
+    return 1.0 - done if settings.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _choose_trainable(model: nn.Module, settings: Loop) -> None:
+    """Parameters of the layers that `trainable` names require a gradient; with '*' all of the model's do."""
+    everything = settings.trainable == ("*",)
+    for parameter in model.parameters():
+        parameter.requires_grad_(everything and parameter.is_floating_point())
+    if everything:
+        return
+    for layer in select(model, settings.trainable, embeddings=True).values():
+        for parameter in layer.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+
+
+def _gather(accelerator: Accelerator, student: nn.Module, model: nn.Module) -> None:
+    """The trained values in `model`, on the CPU, in every process."""
+    from accelerate.utils import DistributedType
+
+    if accelerator.distributed_type == DistributedType.FSDP:
+        state = accelerator.get_state_dict(student)
+        if accelerator.is_main_process:
+            own = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+            model.load_state_dict(own)
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    model.to("cpu")
+
+
+def _flat(settings: Loop) -> dict[str, Any]:
+    """The settings as trackers take them."""
+    return {
+        key: value if isinstance(value, int | float | str | bool) else str(value)
+        for key, value in asdict(settings).items()
+    }
+
+
+class _Keeper:
+    """Checkpoints of a training: the newest one whole, or none."""
+
+    def __init__(self, accelerator: Accelerator, directory: Path | None, decided: dict[str, Any]) -> None:
+        self.accelerator, self.decided = accelerator, json.loads(json.dumps(decided))
+        self.directory = None if directory is None else directory / "checkpoints"
+
+    def agreed(self, wanted: bool) -> bool:
+        """Whether the first process wants it: all do the same."""
+        if self.directory is None or self.accelerator.num_processes == 1:
+            return wanted and self.directory is not None
+        flag = torch.tensor(float(wanted and self.accelerator.is_main_process), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
+    def load(self) -> list[float]:
+        """Go on from the newest checkpoint of a training of the same settings; the losses until then."""
+        if self.directory is None or not self.directory.is_dir():
+            return []
+        for path in sorted(self.directory.glob("step-*"), reverse=True):
+            record = json.loads((path / "record.json").read_text(encoding="utf-8"))
+            if record["decided"] == self.decided:
+                self.accelerator.load_state(str(path))
+                return [float(loss) for loss in record["losses"]]
+        return []
+
+    def save(self, losses: Sequence[float]) -> None:
+        """Keep the state after `len(losses)` steps, in place of what was kept before."""
+        assert self.directory is not None
+        final = self.directory / f"step-{len(losses):09d}"
+        partial = final.with_name(f"{final.name}.partial")
+        before = list(self.directory.glob("*")) if self.directory.is_dir() else []
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            record = json.dumps({"decided": self.decided, "losses": list(losses)})
+            (partial / "record.json").write_text(record, encoding="utf-8")
+            os.replace(partial, final)
+            for old in before:
+                if old != partial:
+                    shutil.rmtree(old, ignore_errors=True)
+        self.accelerator.wait_for_everyone()

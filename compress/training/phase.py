@@ -1,0 +1,111 @@
+"""Phase: what a pass adds to a training: a share in the loss, a schedule, and an end that leaves a plain model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.models.calls import tensors
+from compress.training.examples import NOTHING
+
+
+class Phase(nn.Module):
+    """A share in a training.  Its parameters, of which it may have some, are trained with the model's."""
+
+    def loss(self, task_loss: Tensor, labels: Tensor | None) -> Tensor:
+        """The loss to be lowered, of the forward that the model made last; `task_loss` is that of the task alone.
+
+        labels  aligned with the logits, or None where nobody knows them.
+        """
+        return task_loss
+
+    def step(self, done: float) -> None:
+        """Called after each optimizer step; `done` is the share of the training that lies behind, in (0, 1]."""
+        return
+
+    def finish(self) -> None:
+        """Leave the model as it shall be: no hook, nothing that is learned still."""
+        return
+
+
+class Compressor(nn.Module):
+    """The phases of a training around one model; see `compress.prepare`.
+
+    Its own state (`state_dict`) is the number of steps, and what phases learn beside the model.
+    """
+
+    steps: Tensor
+
+    def __init__(self, model: nn.Module, phases: Sequence[Phase], total_steps: int | None = None) -> None:
+        super().__init__()
+        self._model = [model]  # in a list: it is no part of this module's state
+        self.phases = nn.ModuleList(phases)
+        self.total_steps = total_steps
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def model(self) -> nn.Module:
+        return self._model[0]
+
+    def loss(self, task_loss: Tensor, batch: Any = None) -> Tensor:
+        """What to lower in place of `task_loss`, which came of the model's last forward.
+
+        batch  what the forward was made of: its labels are taken from a `Batch`, from `batch["labels"]` or from the
+               last of a tuple; without labels every place counts alike.
+        """
+        labels = labels_of(batch)
+        for phase in self.phases:
+            assert isinstance(phase, Phase)
+            task_loss = phase.loss(task_loss, labels)
+        return task_loss
+
+    def step(self) -> None:
+        """To be called after each optimizer step."""
+        self.steps += 1
+        done = min(1.0, int(self.steps) / self.total_steps) if self.total_steps else 0.0
+        for phase in self.phases:
+            assert isinstance(phase, Phase)
+            phase.step(done)
+
+    def finish(self) -> nn.Module:
+        """End the phases, the last one first, and return the model in eval mode."""
+        for phase in reversed(self.phases):
+            assert isinstance(phase, Phase)
+            phase.finish()
+        return self.model.eval()
+
+
+def labels_of(batch: Any) -> Tensor | None:
+    """The labels in a batch, aligned with the logits; None if there are none to be seen."""
+    if isinstance(batch, Mapping):
+        labels = batch.get("labels")
+        if isinstance(labels, Tensor) and labels.dim() == 2:
+            # transformers' decoders shift labels inside: the logits at a place are of the token after it
+            return nn.functional.pad(labels[:, 1:], (0, 1), value=NOTHING)
+        return labels if isinstance(labels, Tensor) else None
+    labels = getattr(batch, "labels", None)
+    if isinstance(labels, Tensor):
+        return labels
+    if isinstance(batch, tuple | list) and len(batch) > 1 and isinstance(batch[-1], Tensor):
+        return batch[-1]
+    return None
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a model returned: itself, its `.logits`, or its first tensor."""
+    logits = getattr(output, "logits", None)
+    return logits if isinstance(logits, Tensor) else tensors(output)[0]
+
+
+def asked(logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Rows [N, C] of the logits where a label is asked for, and those labels [N]; all rows where no labels are known,
+    or where these are none of one class a row."""
+    rows = logits.flatten(0, -2)
+    if labels is None or labels.shape != logits.shape[:-1] or labels.is_floating_point():
+        return rows, None
+    flat = labels.flatten()
+    where = flat != NOTHING
+    return (rows, flat) if bool(where.all()) else (rows[where], flat[where])

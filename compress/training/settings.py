@@ -1,0 +1,178 @@
+"""What recipes say about a training: the loop, the teacher, and the losses that it teaches by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval
+
+from compress.models.source import ModelSource
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A training loop.
+
+    dataset                what is trained on, as in the task; null: all of the calibration's set.
+    epochs                 how often each example is seen, 0.5 being half of them; null: max_steps decides.
+    max_steps              optimizer steps at most.
+    batch_size             examples a step and process.
+    gradient_accumulation  parts that a batch is cut into, where memory is short; the step is the same.
+    optimizer              'sgd' with Nesterov momentum, or 'adamw'.
+    learning_rate          at its highest.
+    momentum               of sgd.
+    weight_decay           of weights; biases, normalisations and scales have none.
+    schedule               how the learning rate falls to zero: by cosine, in a line, or not at all.
+    warmup                 share of the steps in which it first rises from zero.
+    clip_norm              largest norm of the gradient; null: any.
+    label_smoothing        share of the target that goes to all classes alike.
+    augment                images: 'crop' shifts them by up to an eighth, 'flip' mirrors half of them.
+    trainable              layers whose weights are trained: names, globs, 're:…'; all else keeps its values.
+    mixed_precision        of the forward and backward: 'bf16' or 'fp16' where the device is faster in it.
+    """
+
+    dataset: str | None = None
+    epochs: Annotated[float, Gt(0)] | None = 1.0
+    max_steps: Annotated[int, Ge(1)] | None = None
+    batch_size: Annotated[int, Ge(1)] = 128
+    gradient_accumulation: Annotated[int, Ge(1)] = 1
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Annotated[float, Gt(0)] = 0.01
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    clip_norm: Annotated[float, Gt(0)] | None = None
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    trainable: tuple[str, ...] = ("*",)
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+
+    def loop_problems(self) -> list[str]:
+        """What is wrong with the fields together; each message begins with the key it is about."""
+        found = []
+        if self.epochs is None and self.max_steps is None:
+            found.append("epochs is null: give max_steps then")
+        if self.batch_size % self.gradient_accumulation:
+            found.append(
+                f"gradient_accumulation is {self.gradient_accumulation}, which does not divide batch_size "
+                f"{self.batch_size}: the parts of a batch are of one size"
+            )
+        return found
+
+    def num_steps(self, num_examples: int, processes: int = 1) -> int:
+        """Optimizer steps of the whole training."""
+        together = self.batch_size * processes
+        steps = None if self.epochs is None else max(1, round(self.epochs * num_examples / together))
+        known = [each for each in (steps, self.max_steps) if each is not None]
+        return min(known)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Whom the student learns from: a source, a recipe, or, where neither is given, the recipe's own float model.
+
+    source        a model, written as in `model:`.
+    architecture  of a `path:` source.
+    recipe        a recipe whose model, after its passes, is the teacher.
+    cache         a directory that keeps the teacher's logits, so that it runs once for trainings alike.
+    """
+
+    source: str | None = None
+    architecture: str | None = None
+    recipe: str | None = None
+    cache: str | None = None
+
+    def model(self) -> ModelSource | None:
+        """The source, or None for the recipe's own model."""
+        return None if self.source is None else ModelSource(self.source, architecture=self.architecture)
+
+    def files(self) -> dict[str, str]:
+        """Local files that decide what the teacher is, by key."""
+        own = self.model()
+        found = {} if own is None else own.files()
+        return found if self.recipe is None else {**found, "recipe": self.recipe}
+
+    def problems(self, task: str | None = None) -> list[str]:
+        """What is wrong, as far as the text and the files tell; each begins with 'teacher'."""
+        found = []
+        own = self.model()
+        if self.source is not None and self.recipe is not None:
+            found.append("teacher has a source and a recipe: keep one")
+        if self.source is None and self.architecture is not None:
+            found.append("teacher.architecture belongs to a source: give it, or take architecture out")
+        if own is not None:
+            found += [f"teacher.{problem}" for problem in own.problems(task)]
+        if not found:
+            found += [
+                f"teacher.{key}: there is no file {file}: relative paths start at the current directory"
+                for key, file in self.files().items()
+                if not Path(file).expanduser().exists()
+            ]
+        return found
+
+
+Weight = Annotated[float, Gt(0)]
+
+
+@dataclass(frozen=True)
+class LogitsLoss:
+    """Teach what the teacher answers.
+
+    weight       of this loss in the sum.
+    divergence   'forward' KL covers all that the teacher holds possible, 'reverse' KL seeks what it holds likeliest,
+                 'cakld' mixes both by the teacher's confidence in the true classes, 'mse' compares logits.
+    temperature  by which both logits are divided; the loss is multiplied by its square.
+    top_k        classes that are compared one by one, all others being one class; null: all.
+    """
+
+    weight: Weight = 1.0
+    divergence: Literal["forward", "reverse", "cakld", "mse"] = "forward"
+    temperature: Annotated[float, Gt(0)] = 1.0
+    top_k: Annotated[int, Ge(1)] | None = None
+
+
+@dataclass(frozen=True)
+class FeatureLoss:
+    """Teach what the teacher's modules give.
+
+    weight   of this loss in the sum.
+    modules  of the student, by name, and the teacher's that each one follows; empty: every block that both have under
+             one name.
+    """
+
+    weight: Weight = 1.0
+    modules: dict[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What is learned from a teacher.
+
+    teacher      whom from; where it is left out, the recipe's own float model.
+    task_weight  of the task's own loss, on the true labels.
+    logits       teach the teacher's answers.
+    features     teach the outputs of modules, through a learned projection where their channels differ (FitNets).
+    attention    teach where modules' outputs are large (attention transfer): no projection.
+    fade         share of the training at whose end features and attention count no more; null: they stay.
+    """
+
+    teacher: Teacher = Teacher()
+    task_weight: Annotated[float, Ge(0)] = 1.0
+    logits: LogitsLoss | None = None
+    features: FeatureLoss | None = None
+    attention: FeatureLoss | None = None
+    fade: Annotated[float, Interval(gt=0, le=1)] | None = None
+
+    @property
+    def teaches(self) -> bool:
+        return not (self.logits is None and self.features is None and self.attention is None)
+
+    def teaching_problems(self) -> list[str]:
+        """What is wrong with the fields together."""
+        found = self.teacher.problems() if self.teaches else []
+        if self.fade is not None and self.features is None and self.attention is None:
+            found.append("fade is of features and attention: give one, or take fade out")
+        return found
