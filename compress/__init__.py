@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from compress.errors import CompressError as CompressError
     from compress.exporter import export as export
     from compress.pipeline import run as run
+    from compress.preparing import prepare as prepare
     from compress.recipe import Recipe as Recipe
     from compress.recipe import parse as parse
     from compress.report.table import render as render
@@ -33,6 +34,7 @@ _PLACES = {
     "open_artefact": "compress.runtime.artefact",
     "open_session": "compress.runtime.session",
     "parse": "compress.recipe",
+    "prepare": "compress.preparing",
     "render": "compress.report.table",
     "run": "compress.pipeline",
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from compress.passes.base import Context
 from compress.targets import load
+from compress.training.examples import Batch
 
 Batches = Callable[[], Iterator[tuple[Tensor, ...]]]
 
@@ -125,10 +127,33 @@ def images(count: int = 8, size: int = 8, seed: int = 1) -> Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
+class Labelled:
+    """Examples: images whose classes another network chose; `draw` adds noise to them."""
+
+    def __init__(self, count: int = 32) -> None:
+        self.images = images(count, seed=3)
+        self.labels = run(transformer(9), self.images).argmax(1)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: Sequence[int], draw: np.random.Generator | None) -> Batch:
+        x = self.images[list(rows)]
+        if draw is not None:
+            x = x + torch.from_numpy(draw.normal(0, 0.1, x.shape).astype(np.float32))
+        return Batch((x,), self.labels[list(rows)])
+
+
 def context(x: Tensor | None = None, target: str = "generic", seed: int = 0, batch_size: int = 4) -> Context:
-    """Calibration on `x`, cut into batches."""
+    """Calibration on `x`, cut into batches; and what passes train on."""
     data = images() if x is None else x
-    return Context(lambda: ((part,) for part in data.split(batch_size)), load(target), seed)
+    return Context(
+        lambda: ((part,) for part in data.split(batch_size)),
+        load(target),
+        seed,
+        examples=lambda dataset, augment: Labelled(),
+        teacher=lambda wanted: transformer(9),
+    )
 
 
 def run(model: nn.Module, *inputs: Tensor) -> Tensor:

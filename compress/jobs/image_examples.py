@@ -41,7 +41,7 @@ class ImageExamples:
         height, width = preprocessor.crop
         small = len(labels) * 3 * height * width <= KEPT_BYTES
         self.pixels = np.zeros((len(labels), height, width, 3), np.uint8) if small else None
-        self.known: NDArray[np.bool_] = np.zeros(len(labels), dtype=np.bool_)
+        self.known = bytearray(len(labels))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,7 +65,7 @@ class ImageExamples:
         self.file.seek(start)
         image = self.preprocessor.cut(decode(self.file.read(size), f"dataset '{self.text}': image {row}"))
         if self.pixels is not None:
-            self.pixels[row], self.known[row] = image, True
+            self.pixels[row], self.known[row] = image, 1
         return image
 
 
@@ -84,6 +84,6 @@ def varied(images: NDArray[np.float32], augment: Sequence[str], draw: np.random.
             ]
         )
     if "flip" in augment:
-        mirrored = draw.random(count) < 0.5
+        mirrored = np.less(draw.random(count), 0.5)
         images = np.where(mirrored[:, None, None, None], images[:, :, :, ::-1], images)
     return np.ascontiguousarray(images)

@@ -21,6 +21,12 @@ from torch.overrides import TorchFunctionMode
 
 INPUT = "input"  # the key of the model's own input tensor
 
+
+def input_of(module: str) -> str:
+    """The key of what a module alone reads: others that read the same tensor have it as it is."""
+    return f"{module}:{INPUT}"
+
+
 # In-place and operator spellings of one function are one function.
 SAME = {"__add__": "add", "__iadd__": "add", "__radd__": "add", "add_": "add", "relu_": "relu", "hardtanh_": "hardtanh"}
 SAME |= {"relu6": "hardtanh", "__mul__": "mul", "__imul__": "mul", "__rmul__": "mul", "mul_": "mul", "concat": "cat"}
@@ -49,6 +55,10 @@ class Calls(TorchFunctionMode):
         """Called with the model's own inputs at the start of each forward; may replace them."""
         return inputs
 
+    def on_enter(self, module: str, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Called with the positional inputs of every other module of the model, by name; may replace them."""
+        return None
+
     def __enter__(self) -> Calls:
         self.handles = [
             register_module_forward_pre_hook(self._push),  # type: ignore[arg-type]  # may return the inputs, says torch
@@ -67,7 +77,9 @@ class Calls(TorchFunctionMode):
         self.stack.append(self.stack[-1] if name is None and self.stack else name or "")
         if module is self.start:
             self.numbers.clear()
-        return self.on_start(inputs) if module is self.model else None
+        if module is self.model:
+            return self.on_start(inputs)
+        return None if name is None else self.on_enter(name, inputs)
 
     def _pop(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self.stack.pop()

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from compress.models.calls import INPUT, Calls, tensors
+from compress.models.calls import INPUT, Calls, input_of, tensors
 
 
 class Observer(Calls):
@@ -21,6 +21,10 @@ class Observer(Calls):
         if INPUT in self.watch:
             self.watch[INPUT](tensors(inputs)[0])
         return inputs
+
+    def on_enter(self, module: str, inputs: tuple[Any, ...]) -> None:
+        if input_of(module) in self.watch:
+            self.watch[input_of(module)](tensors(inputs)[0])
 
     def on_call(self, key: str, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         if key in self.watch:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from compress.models.calls import INPUT, Calls
+from compress.models.calls import INPUT, Calls, input_of
 from compress.models.dynamic import DynamicInput, dynamic_inputs
 from compress.models.layers import Weighted, raw_weight
 from compress.models.paging import paged_like
@@ -191,6 +191,10 @@ class FakeQuantizing(Calls):
             return inputs
         return (self.table[INPUT].fake_quantize(inputs[0]), *inputs[1:])
 
+    def on_enter(self, module: str, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        grid = self.table.get(input_of(module))
+        return None if grid is None else (grid.fake_quantize(inputs[0]), *inputs[1:])
+
     def on_call(self, key: str, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         grid = self.table.get(key)
         return result if grid is None else grid.fake_quantize(result)
@@ -199,8 +203,8 @@ class FakeQuantizing(Calls):
 class ActivationQuantizer:
     """Forward hooks at the root: each forward runs with the tensors of `table` on their grids."""
 
-    def __init__(self, table: dict[str, QuantizedActivation]) -> None:
-        self.table = table
+    def __init__(self, table: Mapping[str, ActivationGrid]) -> None:
+        self.table = dict(table)
         self.enabled = True
         self.running: list[FakeQuantizing] = []
         self.handles: list[Any] = []
@@ -224,23 +228,27 @@ class ActivationQuantizer:
             self.running.pop().__exit__(None, None, None)
 
 
-def set_activations(model: nn.Module, table: dict[str, QuantizedActivation]) -> None:
-    """Quantize these calls' results (keys of `compress.models.calls`) in every forward, in place of any before."""
+def set_activations(model: nn.Module, table: Mapping[str, ActivationGrid]) -> None:
+    """Quantize these calls' results (keys of `compress.models.calls`) in every forward, in place of any before.
+
+    Grids that are being learned may stand there while a model is trained.
+    """
     existing = _quantizer(model)
     if existing is not None:
         existing.table = dict(table)
         return
     if not table:
         return
-    quantizer = ActivationQuantizer(dict(table))
+    quantizer = ActivationQuantizer(table)
     quantizer.attach(model)
     model.activation_quantizer = quantizer  # type: ignore[assignment]
 
 
 def quantized_activations(model: nn.Module) -> dict[str, QuantizedActivation]:
-    """The table that `set_activations` wrote, or an empty one."""
+    """The table that `set_activations` wrote, or an empty one; but for grids that are still being learned."""
     quantizer = _quantizer(model)
-    return {} if quantizer is None else dict(quantizer.table)
+    table = {} if quantizer is None else quantizer.table
+    return {key: grid for key, grid in table.items() if isinstance(grid, QuantizedActivation)}
 
 
 def active_activations(model: nn.Module) -> dict[str, QuantizedActivation]:

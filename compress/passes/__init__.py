@@ -13,6 +13,7 @@ from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
 from compress.passes.smooth import Smooth
+from compress.passes.train_quantized import TrainQuantized
 from compress.passes.trim_vocabulary import TrimVocabulary
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "QuantizeWeights",
     "Reconstruct",
     "Smooth",
+    "TrainQuantized",
     "TrimVocabulary",
     "register",
 ]

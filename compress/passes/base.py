@@ -68,6 +68,9 @@ class Pass(ABC):
     """A step of a recipe.  A frozen dataclass; the docstring's first line is what `compress show` prints."""
 
     name: ClassVar[str]  # given by @register: how recipes write it
+    # Whether, in a training loop of the user's own, the pass acts at its beginning: it trains, or what it does to the
+    # model (a mask, another shape) is trained under.  All others are applied when the loop has ended.
+    lasts_through_training: ClassVar[bool] = False
 
     def problems(self, target: Target) -> list[str]:
         """What is wrong with the parameters, or impossible on `target`; told with the recipe's other problems."""

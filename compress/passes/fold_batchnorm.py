@@ -25,10 +25,12 @@ class FoldBatchNorm(Pass):
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.models.quantized import stored
 
-        for layer, _ in foldable(model, context):
-            if stored(model.get_submodule(layer)) is not None:
+        for layer, norm in foldable(model, context):
+            gamma: Any = model.get_submodule(norm).weight
+            if stored(model.get_submodule(layer)) is not None and gamma is not None and bool((gamma <= 0).any()):
                 raise ModelError(
-                    f"{self.name}: the weight of {layer} is quantized already: put it before the quantize passes"
+                    f"{self.name}: the weight of {layer} is quantized already, and {norm} turns the sign of its "
+                    "channels: put it before the quantize passes"
                 )
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
@@ -73,8 +75,10 @@ def has_statistics(model: nn.Module, layer: str, norm: str) -> bool:
 
 
 def fold(layer: Any, norm: Any) -> None:
-    """Give `layer` the weight and bias of both, computed in float64."""
+    """Give `layer` the weight and bias of both, computed in float64; a quantized one keeps its codes."""
     import torch
+
+    from compress.models.quantized import original_weight, stored
 
     with torch.no_grad():
         scale = (norm.running_var.double() + norm.eps).rsqrt()
@@ -85,9 +89,12 @@ def fold(layer: Any, norm: Any) -> None:
         if norm.bias is not None:
             bias = bias + norm.bias.double()
         shape = (-1, *[1] * (layer.weight.dim() - 1))
-        dtype = layer.weight.dtype
-        layer.weight.copy_((layer.weight.double() * scale.reshape(shape)).to(dtype))
-        layer.bias = torch.nn.Parameter(bias.to(dtype))
+        weight = original_weight(layer)
+        part = stored(layer)
+        if part is not None:
+            part.scales = (part.scales.double() * scale[:, None]).float()
+        weight.copy_((weight.double() * scale.reshape(shape)).to(weight.dtype))
+        layer.bias = torch.nn.Parameter(bias.to(weight.dtype))
 
 
 def what_remains(norm: Any) -> nn.Module:

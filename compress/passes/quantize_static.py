@@ -92,35 +92,14 @@ class QuantizeStatic(Pass):
         return model
 
     def ranges(self, model: nn.Module, layers: set[str], context: Context) -> dict[str, QuantizedActivation]:
-        """The grid of every tensor that int8 kernels meet, by two passes over the calibration data."""
-        import torch
-
+        """The grid of every tensor that int8 kernels meet."""
         from compress.models.calls import record
-        from compress.models.observe import Observer
-        from compress.models.quantized import QuantizedActivation, as_float
         from compress.models.sites import quantized_calls
-        from compress.numerics.ranges import FINDERS, Histogram, affine_grid
+        from compress.passes.activation_ranges import find_grids
 
         keys = quantized_calls(record(model, *context.example()), layers)
-        histograms = {key: Histogram() for key in keys}
-        batches = list(context.batches())
-        with torch.no_grad(), as_float(model, weights=False):
-            with Observer(model, {key: h.observe_range for key, h in histograms.items()}):
-                for batch in context.progress(batches, "ranges of activations", len(batches)):
-                    model(*batch)
-            for key, histogram in histograms.items():
-                if not (-float("inf") < histogram.low <= histogram.high < float("inf")):
-                    raise ModelError(f"{self.name}: {key} is not finite on the calibration data")
-            if self.observer != "minmax":
-                with Observer(model, {key: h.observe_counts for key, h in histograms.items()}):
-                    for batch in context.progress(batches, "histograms of activations", len(batches)):
-                        model(*batch)
-        find = FINDERS[self.observer]
-        found = {key: find(histogram, self.num_bits, self.percentile) for key, histogram in histograms.items()}
-        return {
-            key: QuantizedActivation(*affine_grid(low, high, self.num_bits), self.num_bits)
-            for key, (low, high) in found.items()
-        }
+        bits = dict.fromkeys(keys, self.num_bits)
+        return find_grids(model, bits, context, self.name, self.observer, self.percentile)
 
     def ensures(self, model: nn.Module, context: Context) -> None:
         from compress.models.calls import record

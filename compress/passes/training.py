@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from compress.errors import ModelError
 from compress.models.selectors import selector_problems
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class TrainingPass(Loop, Pass):
     """A pass that trains: in a recipe in this project's own loop, after `compress.prepare` in anybody's."""
+
+    lasts_through_training: ClassVar[bool] = True
 
     @abstractmethod
     def phases(self, model: nn.Module, context: Context) -> list[Phase]:
@@ -54,7 +56,11 @@ class TrainingPass(Loop, Pass):
         for parameter in model.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         context.notes.append(summary(history.losses))
-        return model.eval()
+        return self.finished(model.eval(), context)
+
+    def finished(self, model: nn.Module, context: Context) -> nn.Module:
+        """What is left to do to the model when its training has ended, and its phases with it."""
+        return model
 
 
 @dataclass(frozen=True)

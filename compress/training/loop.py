@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.errors import ModelError
 from compress.models.layers import select
@@ -100,7 +101,7 @@ def train(
     _choose_trainable(model, settings)
     optimizer: Any = make_optimizer(student, settings)
     student, optimizer = accelerator.prepare(student, optimizer)
-    model.train()
+    set_training(model, settings.frozen_norms)
     keeper = _Keeper(accelerator, around.directory, asdict(settings) | {"seed": around.seed, "total": total})
     losses = keeper.load()
     if around.track is not None:
@@ -194,6 +195,15 @@ def rate_at(settings: Loop, step: int, total: int) -> float:
     if settings.schedule == "constant":
         return 1.0
     return 1.0 - done if settings.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def set_training(model: nn.Module, frozen_norms: bool) -> None:
+    """Training mode, but for batch normalisations that shall keep their statistics."""
+    model.train()
+    if frozen_norms:
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
 
 
 def _choose_trainable(model: nn.Module, settings: Loop) -> None:

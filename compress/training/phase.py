@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,8 +39,15 @@ class Compressor(nn.Module):
 
     steps: Tensor
 
-    def __init__(self, model: nn.Module, phases: Sequence[Phase], total_steps: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        phases: Sequence[Phase],
+        total_steps: int | None = None,
+        after: Callable[[nn.Module], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
+        self._after = after
         self._model = [model]  # in a list: it is no part of this module's state
         self.phases = nn.ModuleList(phases)
         self.total_steps = total_steps
@@ -70,12 +77,13 @@ class Compressor(nn.Module):
             assert isinstance(phase, Phase)
             phase.step(done)
 
-    def finish(self) -> nn.Module:
-        """End the phases, the last one first, and return the model in eval mode."""
+    def finalize(self) -> nn.Module:
+        """End the training: the model, in eval mode, as the passes promise it, with nothing left to be learned."""
         for phase in reversed(self.phases):
             assert isinstance(phase, Phase)
             phase.finish()
-        return self.model.eval()
+        model = self.model.eval()
+        return model if self._after is None else self._after(model)
 
 
 def labels_of(batch: Any) -> Tensor | None:

@@ -30,6 +30,7 @@ class Loop:
     label_smoothing        share of the target that goes to all classes alike.
     augment                images: 'crop' shifts them by up to an eighth, 'flip' mirrors half of them.
     trainable              layers whose weights are trained: names, globs, 're:…'; all else keeps its values.
+    frozen_norms           batch normalisations keep their statistics, as where batches are small or the data few.
     mixed_precision        of the forward and backward: 'bf16' or 'fp16' where the device is faster in it.
     """
 
@@ -48,6 +49,7 @@ class Loop:
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     augment: tuple[Literal["crop", "flip"], ...] = ()
     trainable: tuple[str, ...] = ("*",)
+    frozen_norms: bool = False
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
 
     def loop_problems(self) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,9 @@ from compress.passes import (
     REGISTRY,
     Context,
     CorrectBias,
+    Distill,
     Equalize,
+    Finetune,
     FoldBatchNorm,
     Pass,
     QuantizeDynamic,
@@ -34,9 +37,11 @@ from compress.passes import (
     QuantizeWeights,
     Reconstruct,
     Smooth,
+    TrainQuantized,
     TrimVocabulary,
 )
 from compress.targets import load
+from compress.training.settings import LogitsLoss
 from tests.nets import NETS, context, images, run
 
 
@@ -108,6 +113,7 @@ class Case:
 
 
 FOLD = FoldBatchNorm()
+FEW: Any = {"max_steps": 4, "batch_size": 8, "frozen_norms": True}
 WEIGHT_IS_FLOAT = ("the weight of conv_stem is float, {}", "the weight of embed is float, {}")
 
 
@@ -176,6 +182,35 @@ CASES = {
         0.15,
         make_float,
         ("reconstruct: no weight is quantized any more",) * 2,
+    ),
+    "finetune": Case((FOLD,), Finetune(learning_rate=1e-5, **FEW), 0.3),
+    "finetune one layer": Case(
+        (FOLD,), Finetune(optimizer="adamw", learning_rate=1e-4, trainable=("head",), **FEW), 0.1
+    ),
+    "distill": Case((FOLD,), Distill(learning_rate=1e-5, logits=LogitsLoss(temperature=2.0), **FEW), 0.3),
+    "train.quantized": Case(
+        (),
+        TrainQuantized(num_bits=8, learning_rate=1e-5, **FEW),
+        0.15,
+        make_float,
+        tuple(f"train.quantized: {line.format('8 bits were asked for')}" for line in WEIGHT_IS_FLOAT),  # type: ignore[arg-type]
+        (QuantizeStatic(), CorrectBias()),
+    ),
+    "train.quantized with activations": Case(
+        (),
+        TrainQuantized(num_bits=4, activation_bits=8, learning_rate=1e-5, logits=LogitsLoss(), freeze=0.5, **FEW),
+        0.6,
+        make_float,
+        tuple(f"train.quantized: {line.format('4 bits were asked for')}" for line in WEIGHT_IS_FLOAT),  # type: ignore[arg-type]
+        (CorrectBias(),),
+    ),
+    "train.quantized of few bits": Case(
+        (),
+        TrainQuantized(num_bits=4, activation_bits=4, ranges="observed", learning_rate=1e-5, **FEW),
+        0.9,
+        make_float,
+        tuple(f"train.quantized: {line.format('4 bits were asked for')}" for line in WEIGHT_IS_FLOAT),  # type: ignore[arg-type]
+        (CorrectBias(),),
     ),
     "trim.vocabulary": Case(
         (),

@@ -142,7 +142,10 @@ def test_a_quantized_weight_is_not_folded_into() -> None:
     set_weight(model.blocks[0].conv1, nearest(model.blocks[0].conv1.weight, 4))
     with pytest.raises(ModelError) as caught:
         FoldBatchNorm().requires(model, context())
-    expected = "the weight of blocks.0.conv1 is quantized already: put it before the quantize passes"
+    expected = (
+        "the weight of blocks.0.conv1 is quantized already, and blocks.0.bn1 turns the sign of its channels: "
+        "put it before the quantize passes"
+    )
     assert str(caught.value) == f"fold.batchnorm: {expected}"
 
 

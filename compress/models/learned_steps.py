@@ -1,0 +1,91 @@
+"""Grids that are trained with a model: of weights as parametrizations, of activations in the model's table.
+
+Training sees exactly what will be stored: codes are rounded and scales are what float16 holds, both straight through.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from compress.models.quantized import QuantizedActivation
+from compress.numerics.grid import nearest
+from compress.numerics.lsq import quantize_learned
+from compress.numerics.ranges import affine_grid
+from compress.numerics.rounding import straight_through
+from compress.numerics.weight import QuantizedWeight, code_range, spread, storable_scales
+
+SMALLEST = float(torch.finfo(torch.float16).tiny)  # of a scale: what float16 holds with all its bits
+
+
+class LearnedStepWeight(nn.Module):
+    """Parametrization: the weight on a symmetric grid whose scales [out, groups] are parameters (LSQ)."""
+
+    def __init__(self, weight: Tensor, num_bits: int, group_size: int | None) -> None:
+        super().__init__()
+        self.num_bits, self.group_size = num_bits, group_size
+        self.low, self.high = code_range(num_bits)
+        self.scales = nn.Parameter(nearest(weight, num_bits, group_size).scales)
+
+    def stored_scales(self) -> Tensor:
+        positive = self.scales.abs().clamp_min(SMALLEST)
+        return straight_through(storable_scales(positive.detach()), positive)
+
+    def forward(self, original: Tensor) -> Tensor:
+        rows = original.reshape(original.shape[0], -1)
+        scales = spread(self.stored_scales(), rows.shape[1], self.group_size)
+        return quantize_learned(rows, scales, 0, self.low, self.high).reshape(original.shape)
+
+    @torch.no_grad()
+    def settled(self, original: Tensor) -> QuantizedWeight:
+        """What training arrived at, from the weight that the parametrization is given."""
+        rows = original.reshape(original.shape[0], -1)
+        scales = self.stored_scales().detach()
+        codes = (rows / spread(scales, rows.shape[1], self.group_size)).clamp(self.low, self.high).round()
+        return QuantizedWeight(
+            codes.to(torch.int8).reshape(original.shape), scales, None, None, self.num_bits, self.group_size
+        )
+
+
+class LearnedStepActivation(nn.Module):
+    """A tensor's grid whose scale is a parameter (LSQ); the zero point stays where calibration found it."""
+
+    def __init__(self, first: QuantizedActivation) -> None:
+        super().__init__()
+        self.zero_point, self.num_bits = first.zero_point, first.num_bits
+        self.scale = nn.Parameter(torch.tensor([first.scale]))
+
+    def fake_quantize(self, x: Tensor) -> Tensor:
+        scale = self.scale.abs().clamp_min(SMALLEST)
+        return quantize_learned(x, scale, self.zero_point, 0, 2**self.num_bits - 1)
+
+    def settled(self) -> QuantizedActivation:
+        scale = float(self.scale.detach().abs().clamp_min(SMALLEST))
+        return QuantizedActivation(scale, self.zero_point, self.num_bits)
+
+    def freeze(self) -> None:
+        self.scale.requires_grad_(False)
+
+
+class ObservedActivation(nn.Module):
+    """A tensor's grid whose ends follow what training shows, as exponential moving averages of batches' least and
+    largest values (Jacob et al. 2018, arXiv:1712.05877, sec. 3.1)."""
+
+    ends: Tensor
+
+    def __init__(self, first: QuantizedActivation, momentum: float = 0.99) -> None:
+        super().__init__()
+        self.num_bits, self.momentum, self.frozen = first.num_bits, momentum, False
+        self.register_buffer("ends", torch.tensor([first.low, first.high]))
+
+    def fake_quantize(self, x: Tensor) -> Tensor:
+        if self.training and not self.frozen:
+            seen = torch.stack([x.detach().amin(), x.detach().amax()]).to(self.ends)
+            self.ends.lerp_(seen, 1 - self.momentum)
+        return self.settled().fake_quantize(x)
+
+    def settled(self) -> QuantizedActivation:
+        return QuantizedActivation(*affine_grid(float(self.ends[0]), float(self.ends[1]), self.num_bits), self.num_bits)
+
+    def freeze(self) -> None:
+        self.frozen = True

@@ -1,0 +1,164 @@
+"""train.quantized: quantization-aware training with learned step sizes (LSQ, Esser et al. 2020, arXiv:1902.08153), or
+with ranges that are observed while training (Jacob et al. 2018, arXiv:1712.05877)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, Interval
+
+from compress.errors import ModelError, PromiseBroken
+from compress.models.selectors import selector_problems
+from compress.passes.base import Context, register
+from compress.passes.training import TaughtPass
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from compress.models.layers import Weighted
+    from compress.models.quantized import QuantizedActivation
+    from compress.targets import Target
+    from compress.training.phase import Phase
+
+
+@register("train.quantized")
+@dataclass(frozen=True)
+class TrainQuantized(TaughtPass):
+    """Train weights, and activations if asked for, on the grids that they are stored on.
+
+    num_bits         bits of a weight.
+    edge_bits        bits of the first and the last layer, weights and inputs; null: as all others.
+    targets          which convolutions and linear layers: names, globs, 're:…' or 'role:…'; embeddings by a selector
+                     that means nothing else.
+    ignore           which of them not; a layer that an earlier pass quantized keeps its codes.
+    strategy         one scale an output channel, or a group of neighbouring inputs of a channel.
+    group_size       inputs that share a scale, with strategy 'group'.
+    activation_bits  bits of activations; null: they stay float. With 8, all tensors that int8 kernels meet are on a
+                     grid; with fewer, the inputs of the layers are, each for itself.
+    ranges           'learned': the scales of activations are trained; 'observed': their ranges follow averages of what
+                     training shows.
+    freeze           share of the training after which ranges and normalisations' statistics stay as they are; null:
+                     they never do.
+
+    Normalisations are folded into their layers when training ends, which changes no code.
+    """
+
+    num_bits: Annotated[int, Interval(ge=2, le=8)] = 8
+    edge_bits: Annotated[int, Interval(ge=2, le=8)] | None = 8
+    targets: tuple[str, ...] = ("*",)
+    ignore: tuple[str, ...] = ()
+    strategy: Literal["channel", "group"] = "channel"
+    group_size: Annotated[int, Ge(2)] | None = None
+    activation_bits: Annotated[int, Interval(ge=2, le=8)] | None = None
+    ranges: Literal["learned", "observed"] = "learned"
+    freeze: Annotated[float, Interval(gt=0, le=1)] | None = None
+
+    def selectors(self) -> tuple[str, ...]:
+        return (*super().selectors(), *self.targets, *self.ignore)
+
+    def problems(self, target: Target) -> list[str]:
+        found = [*super().problems(target), *selector_problems((*self.targets, *self.ignore))]
+        for key in ("num_bits", "edge_bits"):
+            bits = getattr(self, key)
+            if bits is not None and bits not in target.weight_bits:
+                known = ", ".join(map(str, target.weight_bits))
+                found.append(f"{key} is {bits}: target {target.name} takes weights of {known} bits")
+        if self.strategy not in target.granularities:
+            known = ", ".join(target.granularities)
+            found.append(f"strategy is '{self.strategy}': target {target.name} takes scales per {known}")
+        if self.activation_bits is not None and self.activation_bits not in target.activation_bits:
+            bits = ", ".join(map(str, target.activation_bits))
+            known = f"activations of {bits} bits" if bits else "float activations only"
+            found.append(f"activation_bits is {self.activation_bits}: target {target.name} runs {known}")
+        if (self.strategy == "group") != (self.group_size is not None):
+            found.append("strategy 'group' and group_size go together: give both, or neither")
+        if self.activation_bits == 8 and self.strategy == "group":
+            found.append("activation_bits 8 is for int8 kernels, which take a scale a channel: strategy 'channel'")
+        return found
+
+    def requires(self, model: nn.Module, context: Context) -> None:
+        if not self.layers(model):
+            raise ModelError(f"{self.name}: every layer that is selected is quantized already")
+
+    def layers(self, model: nn.Module) -> dict[str, Weighted]:
+        """The selected layers that are still float."""
+        from compress.models.layers import select
+        from compress.models.quantized import stored
+
+        chosen = select(model, self.targets, self.ignore, embeddings=True)
+        return {name: layer for name, layer in chosen.items() if stored(layer) is None}
+
+    def edges(self, model: nn.Module) -> dict[str, int]:
+        """The first and the last layer, with their bits; none if they have those of all others."""
+        from compress.models.layers import weighted_layers
+
+        names = list(weighted_layers(model))
+        return {} if self.edge_bits is None else dict.fromkeys((names[0], names[-1]), self.edge_bits)
+
+    def phases(self, model: nn.Module, context: Context) -> list[Phase]:
+        from torch import nn
+
+        from compress.training.quantizing import LearnGrids
+
+        layers = self.layers(model)
+        edges = self.edges(model)
+        taught = self.taught(model, context)  # whose teacher is met before the student's grids
+        runs = {name for name, layer in layers.items() if not isinstance(layer, nn.Embedding)}
+        pairs, table, keys = self.activations(model, runs, edges, context)
+        chosen = {name: (layer, edges.get(name, self.num_bits)) for name, layer in layers.items()}
+        observe = self.ranges == "observed"
+        return [
+            *taught,
+            LearnGrids(model, chosen, self.group_size, table, pairs, keys, observe, self.freeze),
+        ]
+
+    def activations(
+        self, model: nn.Module, layers: set[str], edges: Mapping[str, int], context: Context
+    ) -> tuple[list[tuple[str, str]], dict[str, QuantizedActivation], dict[str, str]]:
+        """What can be folded; the first grids of activations by their keys in the model as it is; these keys → those
+        of the folded model."""
+        from compress.models.calls import input_of, record
+        from compress.passes.activation_ranges import find_grids
+        from compress.passes.fold_batchnorm import FoldBatchNorm, foldable
+        from compress.passes.quantize_static import QuantizeStatic
+
+        pairs = foldable(model, context)
+        if self.activation_bits is None:
+            return pairs, {}, {}
+        if self.activation_bits < 8:
+            inputs = {input_of(name): edges.get(name, self.activation_bits) for name in layers}
+            return pairs, find_grids(model, inputs, context, self.name), {}
+        folded = FoldBatchNorm().apply(copy.deepcopy(model), context)
+        found = QuantizeStatic(num_bits=8).ranges(folded, layers, context)
+        plain = [call for call in record(model, *context.example()) if call.function != "batch_norm"]
+        after = list(record(folded, *context.example()))
+        if [call.function for call in plain] != [call.function for call in after]:
+            raise ModelError(f"{self.name}: folding changes the order of the model's calls: put fold.batchnorm before")
+        norms = dict(pairs)
+        keys = {}
+        for call, same in zip(plain, after, strict=True):
+            weighted = call.function in ("conv1d", "conv2d", "linear")
+            keys[f"{norms[call.module]}:batch_norm:0" if weighted and call.module in norms else call.key] = same.key
+        back = {own: key for key, own in keys.items()}
+        return pairs, {back.get(key, key): grid for key, grid in found.items()}, keys
+
+    def restructure(self, model: nn.Module, context: Context) -> nn.Module:
+        from compress.passes.fold_batchnorm import FoldBatchNorm
+
+        return FoldBatchNorm().restructure(model, context)
+
+    def finished(self, model: nn.Module, context: Context) -> nn.Module:
+        from compress.passes.fold_batchnorm import FoldBatchNorm
+
+        return FoldBatchNorm().apply(model, context)
+
+    def ensures(self, model: nn.Module, context: Context) -> None:
+        from compress.models.layers import select
+        from compress.models.quantized import stored
+
+        for name, layer in select(model, self.targets, self.ignore, embeddings=True).items():
+            if stored(layer) is None:
+                raise PromiseBroken(f"{self.name}: the weight of {name} is float, {self.num_bits} bits were asked for")

@@ -1,0 +1,148 @@
+"""LearnGrids: the phase in which weights and activations are trained on their grids, and which ends in what is stored.
+
+Normalisations stay beside their layers while training, where their statistics follow the weights, and are folded when
+it ends: with one scale a channel that multiplies scales and biases, and leaves every code as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+from compress.models.layers import Weighted
+from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight, ObservedActivation
+from compress.models.quantized import (
+    QuantizedActivation,
+    parametrizations,
+    quantized_activations,
+    set_activations,
+    set_weight,
+    sharing,
+)
+from compress.training.phase import Phase
+
+GRIDS = "learned_activations"  # the model's submodule that holds activations' grids while they are trained
+_LEAST_GAMMA = 1e-3  # of a normalisation that will be folded: a scale is positive
+
+
+class Grid(Protocol):
+    """The grid of an activation while it is trained."""
+
+    def fake_quantize(self, x: Tensor) -> Tensor: ...
+
+    def settled(self) -> QuantizedActivation: ...
+
+    def freeze(self) -> None: ...
+
+
+class LearnGrids(Phase):
+    """Weights of `layers` and the tensors of `table` are on grids that are trained.
+
+    layers   by name, with the bits of each; weights that are tied share their grid.
+    table    first grids of activations by their keys in the model as it is, unfolded.
+    pairs    (layer, normalisation) by name: what will be folded.
+    keys     the table's keys → those of the folded model.
+    observe  the activations' ranges follow averages of what is seen; else their scales are learned.
+    freeze   share of the training after which ranges and normalisations' statistics stay.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, tuple[Weighted, int]],
+        group_size: int | None,
+        table: Mapping[str, QuantizedActivation],
+        pairs: list[tuple[str, str]],
+        keys: Mapping[str, str],
+        observe: bool,
+        freeze: float | None,
+    ) -> None:
+        super().__init__()
+        self._model = [model]
+        self.keys, self.pairs, self.freeze, self.frozen = dict(keys), pairs, freeze, False
+        self.before = quantized_activations(model)
+        for name, norm in pairs:
+            positive_gamma(model.get_submodule(name), model.get_submodule(norm))
+        self.weights: list[tuple[Weighted, LearnedStepWeight]] = []
+        for layer, num_bits in layers.values():
+            if _learned(layer) is not None:  # it is tied to one that was before
+                continue
+            part = LearnedStepWeight(layer.weight.detach(), num_bits, group_size)
+            for each in sharing(model, layer):
+                parametrize.register_parametrization(each, "weight", part, unsafe=True)
+            self.weights.append((layer, part))
+        self.grids: dict[str, Grid] = {
+            key: ObservedActivation(first) if observe else LearnedStepActivation(first) for key, first in table.items()
+        }
+        if self.grids:
+            model.add_module(GRIDS, nn.ModuleList(grid for grid in self.grids.values() if isinstance(grid, nn.Module)))
+            set_activations(model, {**self.before, **self.grids})
+
+    @property
+    def model(self) -> nn.Module:
+        return self._model[0]
+
+    def step(self, done: float) -> None:
+        with torch.no_grad():
+            for _, name in self.pairs:
+                gamma = getattr(self.model.get_submodule(name), "weight", None)
+                if isinstance(gamma, Tensor):
+                    gamma.clamp_min_(_LEAST_GAMMA)
+        if self.freeze is not None and done >= self.freeze and not self.frozen:
+            self.frozen = True
+            for grid in self.grids.values():
+                grid.freeze()
+        if self.frozen:
+            for module in self.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+
+    def finish(self) -> None:
+        """Codes, scales and ranges take the place of what was trained, and normalisations are folded."""
+        model = self.model
+        for layer, part in self.weights:
+            chain = parametrizations(layer)
+            value: Any = chain.original
+            for each in list(chain)[:-1]:  # a mask stands before the grid
+                value = each(value)
+            quantized = part.settled(value)
+            for other in sharing(model, layer):
+                _drop_last(other)
+            set_weight(layer, quantized, model)
+        if self.grids:
+            settled = {self.keys.get(key, key): grid.settled() for key, grid in self.grids.items()}
+            delattr(model, GRIDS)
+            set_activations(model, {**self.before, **settled})
+
+
+def positive_gamma(layer: Any, norm: Any) -> None:
+    """The same function with no negative γ: −γ·(W·x − μ)/σ is γ·(−W·x + μ)/σ."""
+    if norm.weight is None:
+        return
+    with torch.no_grad():
+        sign = torch.where(norm.weight < 0, -1.0, 1.0)
+        norm.weight.mul_(sign)
+        norm.running_mean.mul_(sign)
+        if layer.bias is not None:
+            layer.bias.mul_(sign)
+        own = parametrizations(layer).original if parametrize.is_parametrized(layer, "weight") else layer.weight
+        own.mul_(sign.reshape(-1, *[1] * (own.dim() - 1)))
+
+
+def _learned(layer: nn.Module) -> LearnedStepWeight | None:
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None
+    return next((part for part in parametrizations(layer) if isinstance(part, LearnedStepWeight)), None)
+
+
+def _drop_last(layer: nn.Module) -> None:
+    """Take the last parametrization of the weight off; the others stay."""
+    kept = list(parametrizations(layer))[:-1]
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    for part in kept:
+        parametrize.register_parametrization(layer, "weight", part, unsafe=True)
