@@ -23,7 +23,7 @@ from compress.errors import ArtefactError, require
 from compress.exporter.card import write_card
 from compress.fingerprint import fingerprint, versions
 from compress.jobs import Job, kind_of
-from compress.passes.base import Context
+from compress.launching import IN_PROCESS, Trainings, context_of
 from compress.place import RUNS, Place, as_json, model_slug, place_of
 from compress.progress import Reporter
 from compress.recipe import Recipe, dump
@@ -31,7 +31,6 @@ from compress.report.row import Row, row_of, write_row
 from compress.results import RECORD, ROW
 from compress.runtime.artefact import Artefact, open_artefact, with_scores
 from compress.stages import Stage, locked, replace_directory, write_text
-from compress.teachers import teachers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,7 +61,9 @@ def run(
     return run_at(place, force=force, allow_code=allow_code, reporter=reporter or Reporter())
 
 
-def run_at(place: Place, *, force: bool, allow_code: bool, reporter: Reporter) -> Row:
+def run_at(
+    place: Place, *, force: bool, allow_code: bool, reporter: Reporter, trainings: Trainings = IN_PROCESS
+) -> Row:
     """As `run`, at a place that is known."""
     recipe = place.recipe
     count = len(recipe.passes) + 4
@@ -77,7 +78,7 @@ def run_at(place: Place, *, force: bool, allow_code: bool, reporter: Reporter) -
         with reporter.stage("float", 2, count):
             baseline = float_baseline(place, loaded, reporter)
         with deterministic():
-            last = compress_model(place, loaded, reporter, first=3, count=count)
+            last = compress_model(place, loaded, reporter, first=3, count=count, trainings=trainings)
             with reporter.stage("export", count - 1, count):
                 staged = export_model(place, loaded, last)
         with reporter.stage("measure", count, count):
@@ -145,7 +146,9 @@ class Applied:
     fingerprint: str
 
 
-def compress_model(place: Place, loaded: Loaded, reporter: Reporter, first: int, count: int) -> Applied:
+def compress_model(
+    place: Place, loaded: Loaded, reporter: Reporter, first: int, count: int, trainings: Trainings = IN_PROCESS
+) -> Applied:
     """The model after the recipe's passes, their stages numbered from `first` of `count`."""
     import torch
 
@@ -161,17 +164,10 @@ def compress_model(place: Place, loaded: Loaded, reporter: Reporter, first: int,
     for step, plain in zip(recipe.passes, dump(recipe)["passes"], strict=True):
         last = fingerprint(last, plain)
         stages.append(Stage(step.name, last))
-    context = Context(
-        loaded.job.batches,
-        device,
-        recipe.seed,
-        reporter,
-        translator=loaded.job.translator,
-        examples=loaded.job.examples,
-        teacher=teachers(recipe, loaded.job, loaded.allow_code, reporter),
-        say=reporter.say,
-        track=place.track,
-    )
+    context = context_of(recipe, loaded.job, loaded.allow_code, reporter)
+    launcher = trainings.launcher
+    launch = None if launcher is None else launcher.launching(recipe, loaded.allow_code)
+    context = replace(context, track=trainings.track, launch=launch)
     model = apply_resumably(loaded.job.model, recipe.passes, context, stages, place.stages, reporter, first, count)
     return Applied(model, last)
 

@@ -25,13 +25,12 @@ _TOLD |= {"data": "data"}
 
 @dataclass(frozen=True)
 class Place:
-    """The directory of a run, and what decides its result; and where losses of trainings are sent, which does not."""
+    """The directory of a run, and what decides its result."""
 
     directory: Path
     decided_by: dict[str, Any]
     recipe: Recipe
     command: str
-    track: str | None = None
 
     @property
     def artefact(self) -> Path:

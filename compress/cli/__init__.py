@@ -99,6 +99,19 @@ def run(
     allow_code: AllowCode = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    launcher: Annotated[
+        Literal["accelerate", "torchrun"] | None,
+        typer.Option(help="Start passes that train by it, in processes of their own."),
+    ] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config_file", help="Of accelerate, as `accelerate config` writes it.")
+    ] = None,
+    num_processes: Annotated[
+        int | None, typer.Option("--num_processes", min=1, help="Of the launcher, on this machine.")
+    ] = None,
+    track: Annotated[
+        Literal["tensorboard", "mlflow", "trackio"] | None, typer.Option(help="Send losses of trainings there.")
+    ] = None,
 ) -> int | None:
     """Compress a model, measure what comes out, and print the table.
 
@@ -108,7 +121,8 @@ def run(
     from compress.cli import running
 
     jobs = preflight.read_jobs(recipes, overrides or ())
-    options = running.Options(output, force=force, allow_code=allow_code, quiet=quiet)
+    trainings = running.trainings(launcher, config_file, num_processes, track)
+    options = running.Options(output, force, allow_code, quiet, trainings)
     todo = jobs if dry_run else running.unfinished(jobs, options)
     if todo:
         require("torch", "compress run", "torch")

@@ -6,9 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from compress.cli.showing import as_suits
-from compress.errors import CompressError
+from compress.errors import CompressError, require
+from compress.launching import IN_PROCESS, Launcher, Trainings
 from compress.pipeline import run_at
 from compress.place import RUNS, place_of
 from compress.plan import plan
@@ -31,11 +33,43 @@ class Options:
     force: bool
     allow_code: bool
     quiet: bool
+    trainings: Trainings = IN_PROCESS
 
     def typed(self) -> list[str]:
         """Those that a row's command must repeat."""
         output = [] if self.output == RUNS else ["--output", str(self.output)]
         return [*output, *(["--allow-code"] if self.allow_code else [])]
+
+
+def trainings(
+    launcher: Literal["accelerate", "torchrun"] | None,
+    config_file: Path | None,
+    num_processes: int | None,
+    track: str | None,
+) -> Trainings:
+    """How trainings work, as the options say.  Raises CompressError if they do not fit together."""
+    option = "--nproc_per_node" if launcher == "torchrun" else "--num_processes"
+    given = {"--config_file": config_file, option: num_processes}
+    arguments = [part for name, value in given.items() if value is not None for part in (name, str(value))]
+    if launcher is None and arguments:
+        raise CompressError(f"{arguments[0]} is of a launcher: write --launcher accelerate beside it")
+    if launcher is None:
+        return Trainings(track)
+    if config_file is not None and not config_file.is_file():
+        raise CompressError(f"there is no file {config_file}: `accelerate config --config_file {config_file}` makes it")
+    if launcher == "torchrun" and config_file is not None:
+        raise CompressError("--config_file is of accelerate: write --launcher accelerate, or take it out")
+    on_cpu = launcher == "accelerate" and config_file is None and not _has_gpu()
+    if on_cpu and num_processes not in (None, 1):
+        raise CompressError("accelerate starts several processes on GPUs only: write --launcher torchrun on CPUs")
+    return Trainings(track, Launcher(launcher, (*arguments, "--cpu") if on_cpu else tuple(arguments)))
+
+
+def _has_gpu() -> bool:
+    require("torch", "launching a training", "torch")
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def unfinished(jobs: Sequence[Job], options: Options) -> list[Job]:
@@ -63,7 +97,13 @@ def run_all(jobs: Sequence[Job], options: Options) -> list[Row]:
     for place in places:
         reporter.say(place.recipe.name)
         try:
-            row = run_at(place, force=options.force, allow_code=options.allow_code, reporter=reporter)
+            row = run_at(
+                place,
+                force=options.force,
+                allow_code=options.allow_code,
+                reporter=reporter,
+                trainings=options.trainings,
+            )
         except CompressError:
             raise
         except Exception as error:

@@ -45,6 +45,7 @@ class Context:
     teacher   gives the model, or the function, that a `Teacher` names; None where there is none.
     say       takes a line for the user while a pass works.
     track     the program that losses of trainings are sent to ('tensorboard', 'mlflow', 'trackio'), or None.
+    launch    applies a pass that trains in processes of their own; None: it trains in this one.
     """
 
     batches: Callable[[], Iterable[tuple[Tensor, ...]]]
@@ -58,6 +59,7 @@ class Context:
     teacher: Callable[[Teacher], Callable[..., Any]] | None = None
     say: Callable[[str], None] = unheard
     track: str | None = None
+    launch: Callable[[Pass, nn.Module, Context], nn.Module] | None = None
 
     def example(self) -> tuple[Tensor, ...]:
         """The first calibration batch, one sample of it."""

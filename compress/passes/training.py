@@ -45,6 +45,8 @@ class TrainingPass(Loop, Pass):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         from compress.training.loop import Surroundings, train
 
+        if context.launch is not None:
+            return context.launch(self, model, context)
         if context.examples is None:
             raise ModelError(f"{self.name}: no examples to train on: give them, or use compress.prepare in your loop")
         examples = context.examples(self.dataset, self.augment)

@@ -134,8 +134,8 @@ def train(
         if keeper.agreed(now - kept > CHECKPOINT_SECONDS) and step + 1 < total:
             keeper.save(losses)
             kept = time.monotonic()
-    if around.track is not None:
-        accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()  # end_training would also end the process group, which a launched pass still needs
     _gather(accelerator, student, model)
     return History(tuple(losses))
 

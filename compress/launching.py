@@ -1,0 +1,157 @@
+"""A training pass in processes of its own: `accelerate launch`, or torchrun, starts them, each builds the model as the
+run has it, they train together, and the first one leaves the trained model on disk.
+
+The run itself stays one process.  `python -m compress.launching DIRECTORY` is what is launched.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from compress.applying import apply_one, deterministic
+from compress.errors import CompressError, ModelError, require
+from compress.jobs import Job, kind_of
+from compress.passes.base import Context, Pass
+from compress.progress import LineReporter, Reporter
+from compress.recipe import Recipe, dump, parse
+from compress.teachers import teachers
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_ORDER, _BEFORE, _AFTER = "order.json", "before", "after"
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """How a run's trainings work; what they give does not depend on it but in the last bits.
+
+    track     the program that losses are sent to: 'tensorboard', 'mlflow' or 'trackio'; None: nowhere.
+    launcher  starts them in processes of their own; None: they run in the run's process.
+    """
+
+    track: str | None = None
+    launcher: Launcher | None = None
+
+
+_PROGRAMS = {"accelerate": "accelerate.commands.launch", "torchrun": "torch.distributed.run"}
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """How training passes are started.
+
+    program    'accelerate' (`accelerate launch`), or 'torchrun', which also starts several processes on CPUs.
+    arguments  of the program, such as ('--config_file', 'fsdp.yaml') or ('--nproc_per_node', '2').
+    """
+
+    program: Literal["accelerate", "torchrun"] = "accelerate"
+    arguments: tuple[str, ...] = ()
+
+    def launching(self, recipe: Recipe, allow_code: bool) -> Callable[[Pass, nn.Module, Context], nn.Module]:
+        """What applies a training pass of `recipe` in other processes."""
+
+        def launch(step: Pass, model: nn.Module, context: Context) -> nn.Module:
+            from compress.models.snapshot import load_snapshot, save_snapshot
+
+            require("accelerate", "launching a training", "train")
+            assert context.directory is not None  # a run gives every pass one
+            place = context.directory / "launched"
+            (place / _BEFORE).mkdir(parents=True, exist_ok=True)
+            save_snapshot(model, place / _BEFORE)
+            order = {
+                "recipe": dump(recipe),
+                "pass": recipe.passes.index(step),
+                "allow_code": allow_code,
+                "directory": str(context.directory),
+                "track": context.track,
+            }
+            (place / _ORDER).write_text(json.dumps(order), encoding="utf-8")
+            command = [
+                sys.executable,
+                "-m",
+                _PROGRAMS[self.program],
+                *self.arguments,
+                "-m",
+                "compress.launching",
+                str(place),
+            ]
+            context.notes.append(" ".join(command))
+            code = subprocess.run(command, check=False).returncode
+            if code or not (place / _AFTER).is_dir():
+                raise ModelError(f"{step.name}: the launched processes ended with code {code}: they say why above")
+            model = step.restructure(model, context)
+            load_snapshot(model, place / _AFTER)
+            return model.eval()
+
+        return launch
+
+
+IN_PROCESS = Trainings()
+
+
+def work(place: Path) -> None:
+    """One of the launched processes: train, and, in the first of them, leave the model in `place`."""
+    from accelerate import PartialState
+
+    from compress.models.snapshot import load_snapshot, save_snapshot
+
+    order = json.loads((place / _ORDER).read_text(encoding="utf-8"))
+    recipe = parse(order["recipe"])
+    state = PartialState(cpu=not _has_gpu())
+    job = kind_of(recipe).load(recipe, order["allow_code"])
+    reporter = LineReporter(sys.stderr) if state.is_main_process else Reporter()
+    context = context_of(recipe, job, order["allow_code"], reporter)
+    context = replace(context, directory=Path(order["directory"]), track=order["track"])
+    model = job.model
+    for step in recipe.passes[: order["pass"]]:
+        model = step.restructure(model, context)
+    load_snapshot(model, place / _BEFORE)
+    with deterministic():
+        model = apply_one(recipe.passes[order["pass"]], model, context)
+    if state.is_main_process:
+        partial = place / f"{_AFTER}.partial"
+        partial.mkdir(exist_ok=True)
+        save_snapshot(model, partial)
+        partial.rename(place / _AFTER)
+    state.wait_for_everyone()
+    state.destroy_process_group()
+
+
+def context_of(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -> Context:
+    """What the passes of a recipe may use."""
+    return Context(
+        job.batches,
+        recipe.device(),
+        recipe.seed,
+        reporter,
+        translator=job.translator,
+        examples=job.examples,
+        teacher=teachers(recipe, job, allow_code, reporter),
+        say=reporter.say,
+    )
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _main(arguments: list[str]) -> Any:
+    try:
+        work(Path(arguments[0]))
+    except CompressError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))
