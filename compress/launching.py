@@ -21,6 +21,7 @@ from compress.passes.base import Context, Pass
 from compress.progress import LineReporter, Reporter
 from compress.recipe import Recipe, dump, parse
 from compress.teachers import teachers
+from compress.training.settings import Track
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,11 +33,11 @@ _ORDER, _BEFORE, _AFTER = "order.json", "before", "after"
 class Trainings:
     """How a run's trainings work; what they give does not depend on it but in the last bits.
 
-    track     the program that losses are sent to: 'tensorboard', 'mlflow' or 'trackio'; None: nowhere.
+    track     the program that losses are sent to, below the run's directory; None: none.
     launcher  starts them in processes of their own; None: they run in the run's process.
     """
 
-    track: str | None = None
+    track: Literal["tensorboard", "mlflow", "trackio"] | None = None
     launcher: Launcher | None = None
 
 
@@ -70,7 +71,9 @@ class Launcher:
                 "pass": recipe.passes.index(step),
                 "allow_code": allow_code,
                 "directory": str(context.directory),
-                "track": context.track,
+                "track": None
+                if context.track is None
+                else [context.track.program, str(context.track.directory.resolve())],
             }
             (place / _ORDER).write_text(json.dumps(order), encoding="utf-8")
             command = [
@@ -108,7 +111,8 @@ def work(place: Path) -> None:
     job = kind_of(recipe).load(recipe, order["allow_code"])
     reporter = LineReporter(sys.stderr) if state.is_main_process else Reporter()
     context = context_of(recipe, job, order["allow_code"], reporter)
-    context = replace(context, directory=Path(order["directory"]), track=order["track"])
+    track = None if order["track"] is None else Track(order["track"][0], Path(order["track"][1]))
+    context = replace(context, directory=Path(order["directory"]), track=track)
     model = job.model
     for step in recipe.passes[: order["pass"]]:
         model = step.restructure(model, context)

@@ -31,6 +31,7 @@ from compress.report.row import Row, row_of, write_row
 from compress.results import RECORD, ROW
 from compress.runtime.artefact import Artefact, open_artefact, with_scores
 from compress.stages import Stage, locked, replace_directory, write_text
+from compress.training.settings import Track
 
 if TYPE_CHECKING:
     from torch import nn
@@ -167,7 +168,8 @@ def compress_model(
     context = context_of(recipe, loaded.job, loaded.allow_code, reporter)
     launcher = trainings.launcher
     launch = None if launcher is None else launcher.launching(recipe, loaded.allow_code)
-    context = replace(context, track=trainings.track, launch=launch)
+    track = None if trainings.track is None else Track(trainings.track, place.directory / "tracked")
+    context = replace(context, track=track, launch=launch)
     model = apply_resumably(loaded.job.model, recipe.passes, context, stages, place.stages, reporter, first, count)
     return Applied(model, last)
 

@@ -45,7 +45,7 @@ def trainings(
     launcher: Literal["accelerate", "torchrun"] | None,
     config_file: Path | None,
     num_processes: int | None,
-    track: str | None,
+    track: Literal["tensorboard", "mlflow", "trackio"] | None,
 ) -> Trainings:
     """How trainings work, as the options say.  Raises CompressError if they do not fit together."""
     option = "--nproc_per_node" if launcher == "torchrun" else "--num_processes"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from compress.models.translators import LoadedTranslator
     from compress.targets import Target
     from compress.training.examples import Examples
-    from compress.training.settings import Teacher
+    from compress.training.settings import Teacher, Track
 
 # How a long loop is shown: progress(items, "what", total) yields the items and draws a bar.
 Progress = Callable[[Iterable[Any], str, int], Iterator[Any]]
@@ -44,7 +44,7 @@ class Context:
               None where there are none.
     teacher   gives the model, or the function, that a `Teacher` names; None where there is none.
     say       takes a line for the user while a pass works.
-    track     the program that losses of trainings are sent to ('tensorboard', 'mlflow', 'trackio'), or None.
+    track     where losses of trainings are sent, or None.
     launch    applies a pass that trains in processes of their own; None: it trains in this one.
     """
 
@@ -58,7 +58,7 @@ class Context:
     examples: Callable[[str | None, tuple[str, ...]], Examples] | None = None
     teacher: Callable[[Teacher], Callable[..., Any]] | None = None
     say: Callable[[str], None] = unheard
-    track: str | None = None
+    track: Track | None = None
     launch: Callable[[Pass, nn.Module, Context], nn.Module] | None = None
 
     def example(self) -> tuple[Tensor, ...]:

@@ -26,7 +26,7 @@ from compress.errors import ModelError
 from compress.models.layers import select
 from compress.training.examples import NOTHING, Batch, Examples, rows_of_step
 from compress.training.phase import Compressor, Phase, logits_of
-from compress.training.settings import Loop
+from compress.training.settings import Loop, Track
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,14 +43,14 @@ class Surroundings:
     progress   draws a bar over the steps.
     say        takes a line for the user now and then.
     directory  of checkpoints, or None: then none are kept.
-    track      'tensorboard', 'mlflow' or 'trackio' to send losses there, below `directory`'s run; None: nowhere.
+    track      where losses are sent; None: nowhere.
     """
 
     seed: int
     progress: Callable[..., Any]
     say: Callable[[str], None] = lambda line: None
     directory: Path | None = None
-    track: str | None = None
+    track: Track | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def train(
     accelerator = Accelerator(
         mixed_precision=settings.mixed_precision,
         gradient_accumulation_plugin=plugin,
-        log_with=around.track,
-        project_dir=None if around.directory is None else str(around.directory),
+        log_with=None if around.track is None else around.track.program,
+        project_dir=None if around.track is None else str(around.track.directory),
         cpu=not torch.cuda.is_available(),
     )
     total = settings.num_steps(len(examples), accelerator.num_processes)

@@ -116,6 +116,14 @@ class Teacher:
         return found
 
 
+@dataclass(frozen=True)
+class Track:
+    """Where a training's losses are sent: a program that keeps them below `directory`."""
+
+    program: Literal["tensorboard", "mlflow", "trackio"]
+    directory: Path
+
+
 Weight = Annotated[float, Gt(0)]
 
 
