@@ -8,7 +8,6 @@ runs/<model>-float-<hash>/   the same for the float model that others are compar
 
 from __future__ import annotations
 
-import hashlib
 import json
 import traceback
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from compress.exporter.card import write_card
 from compress.fingerprint import fingerprint, versions
 from compress.jobs import Job, kind_of
 from compress.launching import IN_PROCESS, Trainings, context_of
+from compress.models.state import weights_sha256
 from compress.place import RUNS, Place, as_json, model_slug, place_of
 from compress.progress import Reporter
 from compress.recipe import Recipe, dump
@@ -229,15 +229,6 @@ def finish(place: Place, staged: Artefact, loaded: Loaded, baseline: Row | None,
     write_text(place.directory / RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n")
     place.stages.clear()
     return row
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """sha256 over the names, types, shapes and values of a model's state."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from compress.applying import apply
 from compress.errors import ModelError
 from compress.jobs import Job, kind_of
+from compress.models.state import weights_sha256
 from compress.progress import Reporter
 from compress.recipe import Recipe, parse
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from compress.training.settings import Teacher
 
 
@@ -23,6 +26,14 @@ def teachers(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -> 
     """
 
     def load(teacher: Teacher) -> Callable[..., Any]:
+        found = whole(teacher)
+        if teacher.cache is None:
+            return found
+        from compress.training.cached_teacher import CachedTeacher
+
+        return CachedTeacher(found, Path(teacher.cache).expanduser(), weights_sha256(found))
+
+    def whole(teacher: Teacher) -> nn.Module:
         source = teacher.model()
         if source is not None:
             return job.another(source, allow_code)

@@ -79,7 +79,8 @@ class Teacher:
     source        a model, written as in `model:`.
     architecture  of a `path:` source.
     recipe        a recipe whose model, after its passes, is the teacher.
-    cache         a directory that keeps the teacher's logits, so that it runs once for trainings alike.
+    cache         a directory that keeps a classifier's logits, so that it runs once for trainings alike; for logits
+                  alone.
     """
 
     source: str | None = None
@@ -183,6 +184,8 @@ class Teaching:
     def teaching_problems(self) -> list[str]:
         """What is wrong with the fields together."""
         found = self.teacher.problems() if self.teaches else []
+        if self.teacher.cache is not None and (self.features is not None or self.attention is not None):
+            found.append("teacher.cache keeps logits: take it out, or features and attention")
         if self.fade is not None and self.features is None and self.attention is None:
             found.append("fade is of features and attention: give one, or take fade out")
         return found
