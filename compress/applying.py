@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from compress.models.translators import LoadedTranslator
     from compress.progress import Reporter
+    from compress.tasks.translation import Example
     from compress.training.examples import Examples
     from compress.training.settings import Teacher
 
@@ -30,7 +31,7 @@ def apply(
     seed: int = 0,
     progress: Progress = silent,
     translator: LoadedTranslator | None = None,
-    examples: Callable[[str | None, tuple[str, ...]], Examples] | None = None,
+    examples: Callable[[str | Sequence[Example] | None, tuple[str, ...]], Examples] | None = None,
     teacher: Callable[[Teacher], Callable[..., Any]] | None = None,
 ) -> nn.Module:
     """Apply `passes` to `model` (in eval mode) and return it; `model` itself may change too.

@@ -20,7 +20,7 @@ from compress.jobs import Job, kind_of
 from compress.passes.base import Context, Pass
 from compress.progress import LineReporter, Reporter
 from compress.recipe import Recipe, dump, parse
-from compress.teachers import teachers
+from compress.teachers import teachers, writers
 from compress.training.settings import Track
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def context_of(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -
         reporter,
         translator=job.translator,
         examples=job.examples,
+        corpus=getattr(job, "corpus", None),
+        writer=writers(recipe, allow_code, reporter),
         teacher=teachers(recipe, job, allow_code, reporter),
         say=reporter.say,
     )

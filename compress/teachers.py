@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.applying import apply
 from compress.errors import ModelError
+from compress.fingerprint import file_sha256, fingerprint
 from compress.jobs import Job, kind_of
 from compress.models.state import weights_sha256
+from compress.passes.base import silent
 from compress.progress import Reporter
-from compress.recipe import Recipe, parse
+from compress.recipe import Recipe, dump, parse
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.tasks.translates import Translates
     from compress.training.settings import Teacher
 
 
@@ -56,3 +60,47 @@ def teachers(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -> 
         )
 
     return load
+
+
+@dataclass(frozen=True)
+class TeacherWriter:
+    """A `training.sequences.Writer`: a float translator, exported once, that writes with the recipe's task's prompt."""
+
+    recipe: Recipe
+    num_beams: int
+    max_new_tokens: int
+    directory: Path
+    allow_code: bool
+    reporter: Reporter
+
+    @property
+    def sha256(self) -> str:
+        files = {
+            key: file_sha256(Path(file)) for key, file in self.recipe.model.files().items() if Path(file).is_file()
+        }
+        return fingerprint(dump(self.recipe)["model"], dump(self.recipe)["task"]["translation"]["shots"], files)
+
+    def open(self) -> Translates:
+        from compress.jobs.translation import Speaker
+        from compress.runtime.text import Decoding, open_translator
+
+        if not self.directory.is_dir():
+            job = kind_of(self.recipe).load(self.recipe, self.allow_code)
+            job.export(job.model, self.directory, {})
+        translator = open_translator(self.directory, self.recipe.evaluate.threads)
+        decoding = Decoding(max_new_tokens=self.max_new_tokens, num_beams=self.num_beams)
+        return Speaker(translator, decoding, 8, silent)
+
+
+def writers(
+    recipe: Recipe, allow_code: bool, reporter: Reporter
+) -> Callable[[Teacher, int, int, Path], TeacherWriter] | None:
+    """What gives the writer of a `Teacher`'s translations; None for a task that has none."""
+    if recipe.task.name != "translation":
+        return None
+
+    def make(teacher: Teacher, num_beams: int, max_new_tokens: int, directory: Path) -> TeacherWriter:
+        own = replace(recipe, name="teacher", passes=(), target="generic", model=teacher.model() or recipe.model)
+        return TeacherWriter(own, num_beams, max_new_tokens, directory, allow_code, reporter)
+
+    return make

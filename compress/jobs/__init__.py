@@ -6,7 +6,7 @@ them, and know no task by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from compress.models.translators import LoadedTranslator
     from compress.runtime.measurement import Measurement
     from compress.runtime.verify import Verification
+    from compress.tasks.translation import Example
     from compress.training.examples import Examples
 
 
@@ -58,8 +59,9 @@ class Job(Protocol):
         """A batch of evaluation inputs."""
         ...
 
-    def examples(self, dataset: str | None, augment: tuple[str, ...] = ()) -> Examples:
-        """Labelled examples to train on, all of `dataset`'s; None: of the calibration's set.  Raises DataError.
+    def examples(self, dataset: str | Sequence[Example] | None, augment: tuple[str, ...] = ()) -> Examples:
+        """Labelled examples to train on, all of `dataset`'s; None: of the calibration's set; or, of translators, these
+        texts with their translations.  Raises DataError.
 
         augment  how images are varied.
         """

@@ -77,9 +77,10 @@ class ImageJob:
 
         return (torch.from_numpy(next(self.task.evaluation()).inputs),)
 
-    def examples(self, dataset: str | None, augment: tuple[str, ...] = ()) -> Examples:
+    def examples(self, dataset: str | Sequence[Any] | None, augment: tuple[str, ...] = ()) -> Examples:
         from compress.jobs.image_examples import ImageExamples
 
+        assert dataset is None or isinstance(dataset, str)  # given texts are a translator's
         text = dataset or self.recipe.calibration.dataset
         images = open_images(text, num_classes=self.task.num_classes, labels=self.source.labels)
         return ImageExamples(images, self.source.preprocessor, augment)

@@ -88,12 +88,17 @@ class TranslationJob:
     def example(self) -> tuple[Tensor, ...]:
         return next(self.batches())
 
-    def examples(self, dataset: str | None, augment: tuple[str, ...] = ()) -> Examples:
+    def corpus(self, dataset: str | None) -> tuple[Example, ...]:
+        """All rows of `dataset`, or of the calibration's set, in all pairs.  Raises DataError."""
+        return _training(self.task, dataset)
+
+    def examples(self, dataset: str | Sequence[Example] | None, augment: tuple[str, ...] = ()) -> Examples:
         from compress.jobs.text_examples import TextExamples
         from compress.models.translators.trimmed import trimmed
 
         longest = self.recipe.calibration.max_seq_length or MAX_SEQ_LENGTH
-        return TextExamples(trimmed(self.source), _training(self.task, dataset), longest)
+        texts = self.corpus(dataset) if dataset is None or isinstance(dataset, str) else dataset
+        return TextExamples(trimmed(self.source), texts, longest)
 
     def another(self, source: ModelSource, allow_code: bool) -> nn.Module:
         from compress.models.translators import load_translator

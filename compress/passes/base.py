@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from compress.models.translators import LoadedTranslator
     from compress.targets import Target
+    from compress.tasks.translation import Example
     from compress.training.examples import Examples
+    from compress.training.sequences import Writer
     from compress.training.settings import Teacher, Track
 
 # How a long loop is shown: progress(items, "what", total) yields the items and draws a bar.
@@ -41,7 +43,10 @@ class Context:
     directory where a long pass keeps what lets it resume, or None.
     translator  of a language model, as it was loaded: its tokenizers and prompt; None for models of other things.
     examples  labelled examples by the name of a dataset (None: the calibration's, all of it) and how images are varied;
-              None where there are none.
+              or of given texts and their translations; None where there are none.
+    corpus    of translators: the texts and translations of a dataset, as `examples` has it.
+    writer    of translators: what writes a `Teacher`'s translations, with so many beams and tokens at most, and a
+              directory that it may use.
     teacher   gives the model, or the function, that a `Teacher` names; None where there is none.
     say       takes a line for the user while a pass works.
     track     where losses of trainings are sent, or None.
@@ -55,7 +60,9 @@ class Context:
     directory: Path | None = None
     notes: list[str] = field(default_factory=list)  # what the pass wants to be told in the log
     translator: LoadedTranslator | None = None
-    examples: Callable[[str | None, tuple[str, ...]], Examples] | None = None
+    examples: Callable[[str | Sequence[Example] | None, tuple[str, ...]], Examples] | None = None
+    corpus: Callable[[str | None], Sequence[Example]] | None = None
+    writer: Callable[[Teacher, int, int, Path], Writer] | None = None
     teacher: Callable[[Teacher], Callable[..., Any]] | None = None
     say: Callable[[str], None] = unheard
     track: Track | None = None

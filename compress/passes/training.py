@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from compress.targets import Target
+    from compress.training.examples import Examples
     from compress.training.phase import Phase
 
 
@@ -46,10 +47,9 @@ class TrainingPass(Loop, Pass):
         from compress.training.loop import Surroundings, train
 
         if context.launch is not None:
+            self.prepare(context)
             return context.launch(self, model, context)
-        if context.examples is None:
-            raise ModelError(f"{self.name}: no examples to train on: give them, or use compress.prepare in your loop")
-        examples = context.examples(self.dataset, self.augment)
+        examples = self.learned_from(context)
         phases = self.phases(model, context)
         around = Surroundings(context.seed, context.progress, context.say, context.directory, context.track)
         history = train(model, phases, examples, self, around)
@@ -59,6 +59,16 @@ class TrainingPass(Loop, Pass):
             parameter.requires_grad_(parameter.is_floating_point())
         context.notes.append(summary(history.losses))
         return self.finished(model.eval(), context)
+
+    def prepare(self, context: Context) -> None:
+        """What is to be done before several processes train together: only one does it."""
+        return
+
+    def learned_from(self, context: Context) -> Examples:
+        """The examples to train on."""
+        if context.examples is None:
+            raise ModelError(f"{self.name}: no examples to train on: give them, or use compress.prepare in your loop")
+        return context.examples(self.dataset, self.augment)
 
     def finished(self, model: nn.Module, context: Context) -> nn.Module:
         """What is left to do to the model when its training has ended, and its phases with it."""

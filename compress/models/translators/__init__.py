@@ -54,9 +54,9 @@ def _module(source: ModelSource) -> ModuleType:
     require("torch", "loading a translator", "torch")
     require("transformers", "loading a translator", "torch")
     # Imported here: they bring torch.
-    from compress.models.translators import directory, gguf, package, shape
+    from compress.models.translators import directory, gguf, new, package, shape
 
-    modules = {"gguf": gguf, "hf": directory, "package": package, "path": directory, "random": shape}
+    modules = {"gguf": gguf, "hf": directory, "new": new, "package": package, "path": directory, "random": shape}
     if source.kind not in modules:
         raise ModelError(unknown("kind of translator", source.kind, TEXT_KINDS))
     return modules[source.kind]
