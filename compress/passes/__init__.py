@@ -6,6 +6,9 @@ from compress.passes.base import REGISTRY, Context, Pass, register
 from compress.passes.correct_bias import CorrectBias
 from compress.passes.equalize import Equalize
 from compress.passes.fold_batchnorm import FoldBatchNorm
+from compress.passes.prune_magnitude import PruneMagnitude
+from compress.passes.prune_sparsegpt import PruneSparseGPT
+from compress.passes.prune_wanda import PruneWanda
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
@@ -20,6 +23,9 @@ __all__ = [
     "Equalize",
     "FoldBatchNorm",
     "Pass",
+    "PruneMagnitude",
+    "PruneSparseGPT",
+    "PruneWanda",
     "QuantizeDynamic",
     "QuantizeStatic",
     "QuantizeWeights",

@@ -76,6 +76,8 @@ def fold(layer: Any, norm: Any) -> None:
     """Give `layer` the weight and bias of both, computed in float64."""
     import torch
 
+    from compress.models.layers import raw_weight
+
     with torch.no_grad():
         scale = (norm.running_var.double() + norm.eps).rsqrt()
         if norm.weight is not None:
@@ -84,10 +86,10 @@ def fold(layer: Any, norm: Any) -> None:
         bias = (bias - norm.running_mean.double()) * scale
         if norm.bias is not None:
             bias = bias + norm.bias.double()
-        shape = (-1, *[1] * (layer.weight.dim() - 1))
-        dtype = layer.weight.dtype
-        layer.weight.copy_((layer.weight.double() * scale.reshape(shape)).to(dtype))
-        layer.bias = torch.nn.Parameter(bias.to(dtype))
+        weight = raw_weight(layer)  # a mask of what is pruned stays over it
+        assert weight is not None
+        weight.copy_((weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1))).to(weight.dtype))
+        layer.bias = torch.nn.Parameter(bias.to(weight.dtype))
 
 
 def what_remains(norm: Any) -> nn.Module:

@@ -17,6 +17,7 @@ from compress.applying import apply_one, keep_promises
 from compress.errors import PromiseBroken
 from compress.models.dynamic import dynamic_layers
 from compress.models.learned import LearnedActivation, LearnedWeight
+from compress.models.masks import masked_layers
 from compress.models.quantized import quantized_activations, stored
 from compress.models.snapshot import load_snapshot, save_snapshot
 from compress.models.source import ModelSource
@@ -29,6 +30,9 @@ from compress.passes import (
     Equalize,
     FoldBatchNorm,
     Pass,
+    PruneMagnitude,
+    PruneSparseGPT,
+    PruneWanda,
     QuantizeDynamic,
     QuantizeStatic,
     QuantizeWeights,
@@ -88,6 +92,13 @@ def make_float(model: nn.Module) -> None:
             nn.utils.parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
 
 
+def regrow(model: nn.Module) -> None:
+    """Every pruned weight is there again, as it is after training without its mask."""
+    for layer in masked_layers(model).values():
+        nn.utils.parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        layer.weight.data.fill_(0.1)
+
+
 @dataclass(frozen=True)
 class Case:
     """A pass behind those that it wants before it.
@@ -118,6 +129,20 @@ def weights_case(tolerance: float, **options: object) -> Case:
     # no int8 kernel takes float scales or zero points for groups
     later = (CorrectBias(),) if step.strategy == "group" or not step.symmetric else Case.later
     return Case((FOLD,), step, tolerance, make_float, broken, later)  # type: ignore[arg-type]
+
+
+def prune_case(step: Pass, tolerance: float, said: str) -> Case:
+    """A pass that prunes the second convolution or linear layer, among others."""
+    layers = ("blocks.0.conv1", "blocks.0.qkv")
+    broken = tuple(f"{step.name}: {said.format(layer)}" for layer in layers)
+    return Case((FOLD,), step, tolerance, regrow, broken)  # type: ignore[arg-type]
+
+
+IN_PAIRS = {"pattern": "1:2", "targets": ("re:blocks.0.(conv1|qkv)$",)}  # the first layers have three channels
+OF_LAYERS = {"sparsity": 0.1, "ignore": ("role:first", "role:depthwise")}
+LAYER_IS_DENSE = "0.0 % of the weights of {} are zero, 10.0 % were asked for"
+ROW_IS_DENSE = "0.0 % of the weights in row 0 of {} are zero, 10.0 % were asked for"
+PAIR_IS_DENSE = "of 2 neighbouring weights of {}, 2 are not zero, 1:2 was asked for"
 
 
 CASES = {
@@ -177,6 +202,20 @@ CASES = {
         make_float,
         ("reconstruct: no weight is quantized any more",) * 2,
     ),
+    "prune.magnitude": prune_case(PruneMagnitude(**OF_LAYERS), 0.4, LAYER_IS_DENSE),  # type: ignore[arg-type]
+    "prune.magnitude row": prune_case(PruneMagnitude(**OF_LAYERS, scope="row"), 1.2, ROW_IS_DENSE),  # type: ignore[arg-type]
+    "prune.magnitude global": prune_case(
+        PruneMagnitude(**OF_LAYERS, scope="global"),  # type: ignore[arg-type]
+        0.4,
+        "0.0 % of weights are zero, 10.0 % were asked for",
+    ),
+    "prune.magnitude 1:2": prune_case(PruneMagnitude(**IN_PAIRS), 0.7, PAIR_IS_DENSE),  # type: ignore[arg-type]
+    "prune.wanda": prune_case(PruneWanda(**OF_LAYERS), 1.2, ROW_IS_DENSE),  # type: ignore[arg-type]
+    "prune.wanda layer": prune_case(PruneWanda(**OF_LAYERS, scope="layer"), 0.4, LAYER_IS_DENSE),  # type: ignore[arg-type]
+    "prune.wanda 1:2": prune_case(PruneWanda(**IN_PAIRS), 0.7, PAIR_IS_DENSE),  # type: ignore[arg-type]
+    "prune.sparsegpt": prune_case(PruneSparseGPT(**OF_LAYERS), 0.4, LAYER_IS_DENSE),  # type: ignore[arg-type]
+    "prune.sparsegpt row": prune_case(PruneSparseGPT(**OF_LAYERS, scope="row"), 0.4, ROW_IS_DENSE),  # type: ignore[arg-type]
+    "prune.sparsegpt 1:2": prune_case(PruneSparseGPT(**IN_PAIRS), 0.7, PAIR_IS_DENSE),  # type: ignore[arg-type]
     "trim.vocabulary": Case(
         (),
         TrimVocabulary(("en", "fr")),
