@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from torch import Tensor, nn
 from compress.applying import apply, apply_one, keep_promises
 from compress.errors import ModelError, PromiseBroken
 from compress.exporter import export
+from compress.exporter.text import export_translator
 from compress.models.layers import raw_weight, weighted_layers
 from compress.models.masks import mask_of, masked_layers, set_mask
 from compress.models.quantized import as_float, set_weight
+from compress.models.source import ModelSource
+from compress.models.translators import load_translator
 from compress.numerics.grid import nearest
 from compress.numerics.sparsity import num_to_prune
 from compress.passes import (
@@ -276,11 +280,27 @@ def test_the_artefact_computes_what_the_pruned_model_does_and_holds_its_zeros(th
     if then == "float":  # an optimizer has been at the originals
         for layer in weighted_layers(model).values():
             raw_weight(layer).data.add_(0.1)
-    export(model, images(1), tmp_path / "a", target="generic", verify_inputs=[images()])  # checks parity
+    artefact = export(model, images(1), tmp_path / "a", target="generic", verify_inputs=[images()])  # checks parity
+    sparsity = artefact.manifest["quantization"]["sparsity"]
+    assert sparsity["share"] == pytest.approx(0.5, abs=2e-3)
+    assert sparsity["gzip_bytes"] < sparsity["model_bytes"] == artefact.model_bytes
+    assert "the weights are zero" in (tmp_path / "a" / "README.md").read_text()
     if then == "float":
         graph = onnx.load(tmp_path / "a" / "model.onnx").graph
         stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         assert all((stored[f"{name}.weight"] == 0).mean() >= 0.48 for name in ("blocks.0.conv1", "blocks.1.conv_pw"))
+
+
+def test_a_pruned_and_quantized_translator_is_written_as_it_computes(tmp_path: Path) -> None:
+    loaded = load_translator(ModelSource("random:tiny-gemma3"))
+    steps = [PruneWanda(sparsity=0.5), QuantizeWeights(num_bits=8, targets=("*", "role:embedding"))]
+    ids = torch.randint(2, 200, (2, 9), generator=torch.Generator().manual_seed(0))
+    model = apply(loaded.model, steps, lambda: iter([(ids, torch.ones_like(ids))]), translator=loaded)
+    artefact = export_translator(replace(loaded, model=model), tmp_path / "a", target="generic")  # checks parity
+    pruned = sum(int(pruned_of(layer).sum()) for layer in masked_layers(model).values())
+    tables = model.model.embed_tokens.weight.numel()  # also the head
+    count = tables + sum(layer.weight.numel() for layer in masked_layers(model).values())
+    assert artefact.manifest["quantization"]["sparsity"]["share"] == round(pruned / count, 4)
 
 
 def test_the_three_are_what_the_family_has() -> None:
