@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import require
 from compress.jobs import Job, kind_of
 from compress.passes import Pass
+from compress.passes.factorize import Factorize
 from compress.passes.prune_magnitude import PruneMagnitude
 from compress.passes.prune_sparsegpt import PruneSparseGPT
 from compress.passes.prune_wanda import PruneWanda
@@ -182,6 +183,7 @@ def _with_rows(grid: QuantizedWeight, rows: int) -> QuantizedWeight:
 def forwards(step: Pass, num_samples: int) -> float:
     """How many samples' forwards a pass is forecast to cost: one of each calibration sample, unless more is known."""
     known: dict[type[Pass], Callable[[Any], float]] = {
+        Factorize: lambda factors: 2 * num_samples,
         PruneMagnitude: lambda magnitude: 0,
         PruneSparseGPT: lambda sparsegpt: 3 * num_samples,
         PruneWanda: lambda wanda: 3 * num_samples,

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from compress.errors import ModelError
 from compress.models.dynamic import add_dynamic_layers, dynamic_layers
 from compress.models.layers import raw_weight, weighted_layers
+from compress.models.low_rank import give_ranks
 from compress.models.masks import masks, set_mask
 from compress.models.quantized import (
     QuantizedActivation,
@@ -61,7 +62,8 @@ def _alone(value: Tensor) -> Tensor:
 def load_snapshot(model: nn.Module, directory: Path) -> None:
     """Give `model`, of the structure that was saved, the saved values and grids.
 
-    A layer without a bias gets the one that a pass gave it, and tokens that a pass dropped are dropped.
+    A layer without a bias gets the one that a pass gave it, tokens that a pass dropped are dropped, and layers that a
+    pass factorized get their ranks.
     Raises ModelError if the structure is another.
     """
     from safetensors.torch import load_file
@@ -71,6 +73,7 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
     saved = {name.removeprefix("value/"): value for name, value in values.items() if name.startswith("value/")}
     if KEPT in saved and kept_tokens(model) is None:
         keep_tokens(model, saved[KEPT])
+    give_ranks(model, saved)
     for name, layer in weighted_layers(model).items():
         bias = saved.get(f"{name}.bias".removeprefix("."))
         if layer.bias is None and bias is not None:

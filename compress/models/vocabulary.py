@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from compress.errors import ModelError
 from compress.models.layers import sharing
+from compress.models.low_rank import LowRank
 from compress.models.masks import mask_of
 from compress.models.quantized import stored
 
@@ -69,6 +70,8 @@ def check_tokens_can_go(model: Any) -> None:
     """Raise ModelError for a model whose tokens cannot be dropped: quantized, pruned, or with two vocabularies."""
     if not hasattr(model, "get_input_embeddings") or not hasattr(model, "config"):
         raise ModelError("tokens are dropped from language models of transformers, and this is none")
+    if isinstance(model.get_output_embeddings(), LowRank):
+        raise ModelError("the head is of low rank: drop tokens before factorizing")
     tables, rows = _tables(model), vocabulary_size(model)
     names = {id(module): name for name, module in model.named_modules()}
     for module in tables:

@@ -5,6 +5,7 @@ No pass imports torch at the top, so that recipes are checked where torch is not
 from compress.passes.base import REGISTRY, Context, Pass, register
 from compress.passes.correct_bias import CorrectBias
 from compress.passes.equalize import Equalize
+from compress.passes.factorize import Factorize
 from compress.passes.fold_batchnorm import FoldBatchNorm
 from compress.passes.prune_magnitude import PruneMagnitude
 from compress.passes.prune_sparsegpt import PruneSparseGPT
@@ -21,6 +22,7 @@ __all__ = [
     "Context",
     "CorrectBias",
     "Equalize",
+    "Factorize",
     "FoldBatchNorm",
     "Pass",
     "PruneMagnitude",

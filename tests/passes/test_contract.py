@@ -17,6 +17,7 @@ from compress.applying import apply_one, keep_promises
 from compress.errors import PromiseBroken
 from compress.models.dynamic import dynamic_layers
 from compress.models.learned import LearnedActivation, LearnedWeight
+from compress.models.low_rank import LowRank
 from compress.models.masks import masked_layers
 from compress.models.quantized import quantized_activations, stored
 from compress.models.snapshot import load_snapshot, save_snapshot
@@ -28,6 +29,7 @@ from compress.passes import (
     Context,
     CorrectBias,
     Equalize,
+    Factorize,
     FoldBatchNorm,
     Pass,
     PruneMagnitude,
@@ -97,6 +99,17 @@ def regrow(model: nn.Module) -> None:
     for layer in masked_layers(model).values():
         nn.utils.parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
         layer.weight.data.fill_(0.1)
+
+
+def multiply_out(model: nn.Module) -> None:
+    """Every pair of factors is one linear layer again."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LowRank):
+            parent, _, child = name.rpartition(".")
+            down, up = module
+            layer = nn.Linear(down.in_features, up.out_features)
+            layer.weight = nn.Parameter(up.weight.detach() @ down.weight.detach())
+            setattr(model.get_submodule(parent), child, layer)
 
 
 @dataclass(frozen=True)
@@ -216,6 +229,16 @@ CASES = {
     "prune.sparsegpt": prune_case(PruneSparseGPT(**OF_LAYERS), 0.4, LAYER_IS_DENSE),  # type: ignore[arg-type]
     "prune.sparsegpt row": prune_case(PruneSparseGPT(**OF_LAYERS, scope="row"), 0.4, ROW_IS_DENSE),  # type: ignore[arg-type]
     "prune.sparsegpt 1:2": prune_case(PruneSparseGPT(**IN_PAIRS), 0.7, PAIR_IS_DENSE),  # type: ignore[arg-type]
+    "factorize": Case(
+        (FOLD,),
+        Factorize(rank=3),
+        0.6,
+        multiply_out,
+        (
+            "factorize: head is whole, rank 3 was asked for",
+            "factorize: blocks.0.qkv is whole, rank 3 was asked for",
+        ),
+    ),
     "trim.vocabulary": Case(
         (),
         TrimVocabulary(("en", "fr")),
