@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from compress.passes.base import Context, register
 from compress.passes.pruning import Prune, prune, scores_to_go
@@ -30,7 +30,7 @@ class PruneMagnitude(Prune):
 
     scope: Literal["row", "layer", "global"] = "layer"
 
-    takes_embeddings: ClassVar[bool] = True
+    takes_embeddings = True
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         from compress.numerics.sparsity import global_masks

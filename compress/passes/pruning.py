@@ -10,7 +10,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Interval
 
@@ -43,7 +43,7 @@ class Prune(Pass):
     ignore: tuple[str, ...] = ()
     scope: Literal["row", "layer", "global"] = "layer"
 
-    takes_embeddings: ClassVar[bool] = False
+    takes_embeddings = False  # no field: without a type
 
     def selectors(self) -> tuple[str, ...]:
         return (*self.targets, *self.ignore)
