@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import require
 from compress.jobs import Job, kind_of
 from compress.passes import Pass
+from compress.passes.factorize import Factorize
+from compress.passes.prune_magnitude import PruneMagnitude
+from compress.passes.prune_sparsegpt import PruneSparseGPT
+from compress.passes.prune_wanda import PruneWanda
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
@@ -179,6 +183,10 @@ def _with_rows(grid: QuantizedWeight, rows: int) -> QuantizedWeight:
 def forwards(step: Pass, num_samples: int) -> float:
     """How many samples' forwards a pass is forecast to cost: one of each calibration sample, unless more is known."""
     known: dict[type[Pass], Callable[[Any], float]] = {
+        Factorize: lambda factors: 2 * num_samples,
+        PruneMagnitude: lambda magnitude: 0,
+        PruneSparseGPT: lambda sparsegpt: 3 * num_samples,
+        PruneWanda: lambda wanda: 3 * num_samples,
         QuantizeDynamic: lambda dynamic: 0,
         QuantizeStatic: lambda static: (1 if static.observer == "minmax" else 2) * num_samples,
         QuantizeWeights: lambda weights: 0 if weights.algorithm == "rtn" else 3 * num_samples,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.errors import ArtefactError
 from compress.exporter.card import Card, write_card
-from compress.runtime.artefact import write_manifest
+from compress.runtime.artefact import deflated_bytes, holds_model, write_manifest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +44,11 @@ def describe(
             "parameters": num_parameters,
         },
         "target": target.name,
-        "quantization": {**_quantization(model), "effective_bits": round(8 * model_bytes / num_parameters, 3)},
+        "quantization": {
+            **_quantization(model),
+            **_sparsity(model, directory, model_bytes),
+            "effective_bits": round(8 * model_bytes / num_parameters, 3),
+        },
         "scores": scores or {},
     }
     write_card(directory, card, content, scores or {})
@@ -71,6 +75,18 @@ def _quantization(model: nn.Module) -> dict[str, Any]:
     # of a model that has dropped tokens
     trimmed = {} if kept is None else {"vocabulary": {"tokens": len(kept), "of": first_vocabulary_size(model)}}
     return {"weights": weights, "activations": len(quantized_activations(model)), **trimmed}
+
+
+def _sparsity(model: nn.Module, directory: Path, model_bytes: int) -> dict[str, Any]:
+    """What compress.json says of a pruned model: the share of weights that passes made zero, and what that gives: the
+    bytes of the graphs as they lie in `directory` and deflated, as a download is."""
+    from compress.models.masks import num_pruned
+
+    pruned, of = num_pruned(model)
+    if not pruned:
+        return {}
+    gzip_bytes = sum(deflated_bytes(path) for path in sorted(directory.iterdir()) if holds_model(path.name))
+    return {"sparsity": {"share": round(pruned / of, 4), "model_bytes": model_bytes, "gzip_bytes": gzip_bytes}}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from compress.errors import ModelError
 from compress.exporter.nodes import CONSTANT, attribute
+from compress.models.masks import Mask, settle_masks
 from compress.models.quantized import stored
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DOMAIN, STORED_WEIGHT = "compress", "StoredWeight"
 INPUT_NAME, OUTPUT_NAME = "pixel_values", "logits"
+_ORIGINAL = ".parametrizations.weight.original"  # what torch calls a pruned weight
 MODULE = "module"  # the metadata key of the module whose weight a node reads
 
 
@@ -62,6 +64,9 @@ def to_graph(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
     parameters = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
     for number, value in enumerate([v for name, v in graph.initializers.items() if name not in parameters]):
         value.name = f"{CONSTANT}{number}"
+    for value in [v for name, v in graph.initializers.items() if name.endswith(_ORIGINAL)]:
+        if not any(reader.domain == DOMAIN for reader, _ in value.uses()):
+            value.name = f"{str(value.name).removesuffix(_ORIGINAL)}.weight"
     note_modules(graph)
     return program.model
 
@@ -103,11 +108,16 @@ def _quantize_dequantize(x: Any, scale: float, zero_point: int, limit: int) -> A
 
 @contextmanager
 def _exportable(model: nn.Module) -> Iterator[None]:
-    """Scope: eval mode; no in-place activations, whose functionalisation doubles the time; stored weights marked."""
+    """Scope: eval mode; no in-place activations, whose functionalisation doubles the time; stored weights marked,
+    pruned ones multiplied out."""
     training = {module: module.training for module in model.modules()}
     in_place = [module for module in model.modules() if getattr(module, "inplace", False) is True]
     marked = [(f"{name}.weight", part) for name, module in model.named_modules() if (part := stored(module))]
+    masks = [module for module in model.modules() if isinstance(module, Mask)]
+    settle_masks(model)
     model.eval()
+    for mask in masks:
+        mask.forward = _as_it_is  # type: ignore[method-assign]
     for module in in_place:
         module.inplace = False  # type: ignore[assignment]
     for name, part in marked:
@@ -117,10 +127,16 @@ def _exportable(model: nn.Module) -> Iterator[None]:
     finally:
         for _, part in marked:
             del part.forward
+        for mask in masks:
+            del mask.forward
         for module in in_place:
             module.inplace = True  # type: ignore[assignment]
         for module, mode in training.items():
             module.training = mode
+
+
+def _as_it_is(original: Tensor) -> Tensor:
+    return original
 
 
 def _mark(name: str) -> Callable[[Tensor], Tensor]:

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from compress.models.calls import CallGraph, forward, record
 from compress.models.layers import weighted_layers
+from compress.models.low_rank import LowRank
 
 WEIGHTED = frozenset({"conv1d", "conv2d", "linear"})
 Batches = Sequence[tuple[Tensor, ...]]
@@ -54,12 +55,15 @@ def block_owners(model: nn.Module) -> dict[str, str]:
         f"{name}.{child}" if name else child
         for name, module in model.named_modules()
         if isinstance(module, nn.Sequential | nn.ModuleList)
-        for child, _ in module.named_children()
+        for child, part in module.named_children()
+        if not isinstance(part, LowRank)  # two factors are one layer
     }
     large = {item for item in items if sum(inside(layer, item) for layer in layers) >= 2}
     smallest = {item for item in large if not any(other != item and inside(other, item) for other in large)}
     owned = weighted_layers(model, embeddings=True)
-    return {layer: next((item for item in smallest if inside(layer, item)), layer) for layer in owned}
+    pairs = {name for name, module in model.named_modules() if isinstance(module, LowRank)}
+    alone = {layer: parent if (parent := layer.rpartition(".")[0]) in pairs else layer for layer in owned}
+    return {layer: next((item for item in smallest if inside(layer, item)), alone[layer]) for layer in owned}
 
 
 def inside(name: str, block: str) -> bool:

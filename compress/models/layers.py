@@ -41,6 +41,21 @@ def raw_weight(module: nn.Module) -> Tensor | None:
     return weight if isinstance(weight, Tensor) else None
 
 
+def parametrizations(module: nn.Module) -> parametrize.ParametrizationList:
+    """What lies between the module's own weight and the weight that it computes with."""
+    chains = module.parametrizations
+    assert isinstance(chains, nn.ModuleDict)
+    chain = chains["weight"]
+    assert isinstance(chain, parametrize.ParametrizationList)
+    return chain
+
+
+def sharing(model: nn.Module, module: nn.Module) -> list[nn.Module]:
+    """The modules of `model` whose weight is the same parameter as `module`'s, itself among them."""
+    weight = raw_weight(module)
+    return [other for other in model.modules() if other is module or (raw_weight(other) is weight is not None)]
+
+
 def tied(layers: Mapping[str, nn.Module], name: str) -> list[str]:
     """The names among `layers` whose weight is the same parameter as that of `name`, itself among them."""
     weight = raw_weight(layers[name])

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from compress.models.blocks import Arguments, inside
 from compress.models.calls import tensors
-from compress.models.layers import Layer, weighted_layers
+from compress.models.layers import Layer, parametrizations, weighted_layers
+from compress.models.masks import mask_of
 from compress.models.quantized import (
     FakeQuantizing,
     QuantizedActivation,
     StoredWeight,
     keep_float_bias,
     original_weight,
-    parametrizations,
     quantized_activations,
     set_activations,
     stored,
@@ -29,9 +29,12 @@ from compress.numerics.weight import QuantizedWeight, code_range, storable_scale
 
 
 class LearnedWeight(nn.Module):
-    """Parametrization in the place of a StoredWeight: codes round(ideal + offsets), scales · exp(factors)."""
+    """Parametrization in the place of a StoredWeight: codes round(ideal + offsets), scales · exp(factors).
 
-    def __init__(self, before: QuantizedWeight, original: Tensor) -> None:
+    mask  of the weights that are kept, of the weight's shape: the others stay on the code of zero.
+    """
+
+    def __init__(self, before: QuantizedWeight, original: Tensor, mask: Tensor | None = None) -> None:
         super().__init__()
         self.before, self.shape = before, original.shape
         rows = original.detach().reshape(original.shape[0], -1)
@@ -42,10 +45,11 @@ class LearnedWeight(nn.Module):
         # a code that GPTQ put further than half a step from the weight makes up for others: it begins as decided
         self.ideal = codes + torch.where(remainder.abs() <= 0.5, remainder.clamp(-0.499, 0.499), 0.0)
         self.offsets = nn.Parameter(torch.zeros_like(rows))
+        self.kept = None if mask is None else mask.reshape(rows.shape)
         self.factors = nn.Parameter(torch.zeros_like(before.scales))
 
     def codes(self) -> Tensor:
-        ideal = self.ideal + self.offsets
+        ideal = self.ideal + (self.offsets if self.kept is None else torch.where(self.kept, self.offsets, 0.0))
         return clamp_through(straight_through(ideal.round(), ideal), self.low, self.high)
 
     def forward(self, original: Tensor) -> Tensor:
@@ -109,7 +113,7 @@ class LearnedBlock:
         for parameter in self.required:
             parameter.requires_grad_(False)
         for layer, weight in self.layers.items():
-            self.weights[layer] = LearnedWeight(weight.quantized, original_weight(layer))
+            self.weights[layer] = LearnedWeight(weight.quantized, original_weight(layer), mask_of(layer))
             _put(layer, self.weights[layer])
         return self
 

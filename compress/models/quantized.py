@@ -17,7 +17,8 @@ from torch.nn.utils import parametrize
 
 from compress.models.calls import INPUT, Calls, input_of
 from compress.models.dynamic import DynamicInput, dynamic_inputs
-from compress.models.layers import Weighted, raw_weight
+from compress.models.layers import Weighted, parametrizations, raw_weight, sharing
+from compress.models.masks import mask_of
 from compress.models.paging import paged_like
 from compress.numerics.weight import QuantizedWeight
 
@@ -58,17 +59,8 @@ def stored(module: nn.Module) -> StoredWeight | None:
     return next((part for part in parametrizations(module) if isinstance(part, StoredWeight)), None)
 
 
-def parametrizations(module: nn.Module) -> parametrize.ParametrizationList:
-    """What lies between the module's own weight and the weight that it computes with."""
-    chains = module.parametrizations
-    assert isinstance(chains, nn.ModuleDict)
-    chain = chains["weight"]
-    assert isinstance(chain, parametrize.ParametrizationList)
-    return chain
-
-
 def set_weight(module: nn.Module, quantized: QuantizedWeight, model: nn.Module | None = None) -> None:
-    """Give `module.weight` these codes, in place of any it had.
+    """Give `module.weight` these codes, in place of any it had; a mask of what is pruned stays below them.
 
     model  where the weight may be tied: all its modules that hold the same parameter (an embedding and its head) get
            the same StoredWeight, one object.
@@ -76,20 +68,14 @@ def set_weight(module: nn.Module, quantized: QuantizedWeight, model: nn.Module |
     weight = raw_weight(module)
     assert weight is not None
     part = StoredWeight(replace(quantized, codes=paged_like(quantized.codes, weight)))
-    modules = [module] if model is None else sharing(model, module)
-    for each in modules:
+    for each in [module] if model is None else sharing(model, module):
         before = stored(each)
-        if before is not None:
+        if before is None:
+            parametrize.register_parametrization(each, "weight", part, unsafe=True)
+        else:
             part.float_bias = before.float_bias
-            parametrize.remove_parametrizations(each, "weight", leave_parametrized=False)
-    for each in modules:
-        parametrize.register_parametrization(each, "weight", part, unsafe=True)
-
-
-def sharing(model: nn.Module, module: nn.Module) -> list[nn.Module]:
-    """The modules of `model` whose weight is the same parameter as `module`'s, itself among them."""
-    weight = raw_weight(module)
-    return [other for other in model.modules() if other is module or (raw_weight(other) is weight is not None)]
+            chain = parametrizations(each)
+            chain[list(chain).index(before)] = part
 
 
 def keep_float_bias(layer: Weighted) -> None:
@@ -113,12 +99,11 @@ def _exchange_biases(parts: Mapping[nn.Module, StoredWeight]) -> None:
 
 
 def original_weight(module: nn.Module) -> Tensor:
-    """The float weight, quantized or not."""
-    if stored(module) is not None:
-        return parametrizations(module).original
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    return weight
+    """The float weight, quantized or not: of a pruned layer, zero where it is pruned."""
+    weight = raw_weight(module)
+    assert weight is not None
+    mask = mask_of(module)
+    return weight if mask is None else torch.where(mask, weight, 0.0)
 
 
 def quantized_weights(model: nn.Module) -> dict[str, QuantizedWeight]:

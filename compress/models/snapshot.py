@@ -1,4 +1,4 @@
-"""A model's values on disk, without pickle: parameters and buffers, quantized weights, activation grids.
+"""A model's values on disk, without pickle: parameters and buffers, masks, quantized weights, activation grids.
 
 The structure is not saved: a resumed run rebuilds it (`Pass.restructure`) and loads the values into it.
 """
@@ -11,14 +11,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from compress.errors import ModelError
 from compress.models.dynamic import add_dynamic_layers, dynamic_layers
-from compress.models.layers import weighted_layers
+from compress.models.layers import raw_weight, weighted_layers
+from compress.models.low_rank import give_ranks
+from compress.models.masks import masks, set_mask
 from compress.models.quantized import (
     QuantizedActivation,
     StoredWeight,
-    original_weight,
     quantized_activations,
     quantized_weights,
     set_activations,
@@ -41,6 +43,7 @@ def save_snapshot(model: nn.Module, directory: Path) -> None:
         parts = {part: getattr(weight, part) for part in PARTS}
         parts["float_bias"] = _stored(model, name).float_bias
         values |= {f"{part}/{name}": value for part, value in parts.items() if value is not None}
+    values |= {f"mask/{name}": mask for name, mask in masks(model).items()}
     save_file({name: _alone(value) for name, value in values.items()}, directory / "values.safetensors")
     grids = {
         "weights": {name: [weight.num_bits, weight.group_size] for name, weight in weights.items()},
@@ -59,7 +62,8 @@ def _alone(value: Tensor) -> Tensor:
 def load_snapshot(model: nn.Module, directory: Path) -> None:
     """Give `model`, of the structure that was saved, the saved values and grids.
 
-    A layer without a bias gets the one that a pass gave it, and tokens that a pass dropped are dropped.
+    A layer without a bias gets the one that a pass gave it, tokens that a pass dropped are dropped, and layers that a
+    pass factorized get their ranks.
     Raises ModelError if the structure is another.
     """
     from safetensors.torch import load_file
@@ -69,6 +73,7 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
     saved = {name.removeprefix("value/"): value for name, value in values.items() if name.startswith("value/")}
     if KEPT in saved and kept_tokens(model) is None:
         keep_tokens(model, saved[KEPT])
+    give_ranks(model, saved)
     for name, layer in weighted_layers(model).items():
         bias = saved.get(f"{name}.bias".removeprefix("."))
         if layer.bias is None and bias is not None:
@@ -77,6 +82,10 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
     if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in saved.items()}:
         different = sorted(set(state) ^ set(saved)) or sorted(k for k in state if state[k].shape != saved[k].shape)
         raise ModelError(f"the saved state is of another structure: {', '.join(different[:3])}")
+    for name, mask in values.items():
+        if name.startswith("mask/"):
+            module = model.get_submodule(name.removeprefix("mask/").removesuffix("weight").removesuffix("."))
+            set_mask(module, mask, model)
     for name, value in saved.items():
         state[name].data.copy_(value)
     for name, (num_bits, group_size) in grids["weights"].items():
@@ -97,7 +106,8 @@ def _stored(model: nn.Module, name: str) -> StoredWeight:
 
 
 def _float_state(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by the names they have without parametrizations, quantized weights as their originals.
+    """Parameters and buffers by the names they have without parametrizations; quantized and pruned weights as their
+    originals.
 
     A tensor that has several names (a tied weight) is there once, under the first.
     """
@@ -105,8 +115,9 @@ def _float_state(model: nn.Module) -> dict[str, Tensor]:
     floats = {name: value for name, value in state.items() if "parametrizations" not in name.split(".")}
     # a root that is itself a layer has names without a dot
     for name, module in model.named_modules():
-        if stored(module) is not None:
-            floats[f"{name}.weight".removeprefix(".")] = original_weight(module)
+        original = raw_weight(module)
+        if original is not None and parametrize.is_parametrized(module, "weight"):
+            floats[f"{name}.weight".removeprefix(".")] = original
     order = {f"{name}.weight".removeprefix("."): place for place, (name, _) in enumerate(model.named_modules())}
     once: dict[int, str] = {}
     for name in sorted(floats, key=lambda name: order.get(name, -1)):

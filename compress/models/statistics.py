@@ -57,7 +57,7 @@ def input_vectors(layer: Layer, x: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return x.detach().reshape(1, -1, x.shape[-1])
     if not isinstance(layer, nn.Conv2d) or isinstance(layer.padding, str):
-        raise ModelError(f"the inputs of {layer} are not unfolded: use algorithm 'rtn' for it")
+        raise ModelError(f"the inputs of {layer} are not unfolded: use algorithm 'rtn' for it, or prune.magnitude")
     x = x.detach()
     if set(layer.kernel_size) == {1} and not any(layer.padding):
         columns = x[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2)

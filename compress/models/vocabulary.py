@@ -12,7 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from compress.errors import ModelError
-from compress.models.quantized import sharing, stored
+from compress.models.layers import sharing
+from compress.models.low_rank import LowRank
+from compress.models.masks import mask_of
+from compress.models.quantized import stored
 
 KEPT = "kept_tokens"
 _NAMED = ("_token_id", "_token_ids")  # ends of the names under which configs name tokens
@@ -64,14 +67,18 @@ def keep_tokens(model: Any, kept: Tensor) -> None:
 
 
 def check_tokens_can_go(model: Any) -> None:
-    """Raise ModelError for a model whose tokens cannot be dropped: quantized, or with a vocabulary for each side."""
+    """Raise ModelError for a model whose tokens cannot be dropped: quantized, pruned, or with two vocabularies."""
     if not hasattr(model, "get_input_embeddings") or not hasattr(model, "config"):
         raise ModelError("tokens are dropped from language models of transformers, and this is none")
+    if isinstance(model.get_output_embeddings(), LowRank):
+        raise ModelError("the head is of low rank: drop tokens before factorizing")
     tables, rows = _tables(model), vocabulary_size(model)
     names = {id(module): name for name, module in model.named_modules()}
     for module in tables:
         if stored(module) is not None:
             raise ModelError(f"the weight of {names[id(module)]} is quantized: drop tokens before quantizing")
+        if mask_of(module) is not None:
+            raise ModelError(f"the weight of {names[id(module)]} is pruned: drop tokens before pruning")
         if module.weight.shape[0] != rows:
             raise ModelError(
                 f"{names[id(module)]} has {module.weight.shape[0]} rows, the embedding {rows}: "

@@ -15,28 +15,41 @@ SMALL = 1 << 22  # weights up to this number are worked on in float64: it costs 
 
 
 def gptq(
-    weight: Tensor, grid: QuantizedWeight, hessian: Tensor, damping: float = 0.01, act_order: bool = True
+    weight: Tensor,
+    grid: QuantizedWeight,
+    hessian: Tensor,
+    damping: float = 0.01,
+    act_order: bool = True,
+    mask: Tensor | None = None,
 ) -> QuantizedWeight:
     """GPTQ of every convolution group: weight [out, …], hessian [groups, K, K]; scales and zero points stay."""
     groups = hessian.shape[0]
     if groups == 1:
-        return gptq_rows(weight, grid, hessian[0], damping, act_order)
+        return gptq_rows(weight, grid, hessian[0], damping, act_order, mask)
     size = len(weight) // groups
-    parts = [
-        gptq_rows(part, rows_of(grid, slice(number * size, (number + 1) * size)), hessian[number], damping, act_order)
-        for number, part in enumerate(weight.chunk(groups))
-    ]
+    parts = []
+    for number, part in enumerate(weight.chunk(groups)):
+        rows = slice(number * size, (number + 1) * size)
+        kept = None if mask is None else mask[rows]
+        parts.append(gptq_rows(part, rows_of(grid, rows), hessian[number], damping, act_order, kept))
     return with_given_codes(grid, torch.cat([part.codes for part in parts]))
 
 
 def gptq_rows(
-    weight: Tensor, grid: QuantizedWeight, hessian: Tensor, damping: float = 0.01, act_order: bool = True
+    weight: Tensor,
+    grid: QuantizedWeight,
+    hessian: Tensor,
+    damping: float = 0.01,
+    act_order: bool = True,
+    mask: Tensor | None = None,
 ) -> QuantizedWeight:
     """The grid with codes that minimise tr((W − Ŵ) H (W − Ŵ)ᵀ) greedily.
 
     weight [out, …] seen as [out, K]; hessian [K, K] = Σ x xᵀ over the calibration inputs of the layer; `grid` gives
     scales, zero points and multipliers, which stay.  `damping`: share of the mean diagonal added to the diagonal.
     act_order: columns go in the order of falling diagonal (the most active first), else in their own.
+    mask: bool of the weight's shape, true where it is kept: the others take the code of zero, and what that costs is
+    made up for by the columns after them, as rounding is.
 
     Rows are independent: an embedding of 262,144 × 640 takes one factorization, and memory for some thousand rows.
     """
@@ -46,7 +59,9 @@ def gptq_rows(
     codes = torch.empty(rows.shape, dtype=torch.int8)
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS].to(dtype)
-        codes[start : start + ROWS] = _round(part, rows_of(grid, slice(start, start + ROWS)), order, inverse.to(dtype))
+        kept = None if mask is None else mask.reshape(rows.shape)[start : start + ROWS]
+        some = rows_of(grid, slice(start, start + ROWS))
+        codes[start : start + ROWS] = _round(part, some, order, inverse.to(dtype), kept)
     return with_given_codes(grid, codes.reshape(weight.shape))
 
 
@@ -63,12 +78,13 @@ def inverse_factor(hessian: Tensor, damping: float, act_order: bool) -> tuple[Te
     return order, torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(ordered)), upper=True)
 
 
-def _round(rows: Tensor, grid: QuantizedWeight, order: Tensor, inverse: Tensor) -> Tensor:
+def _round(rows: Tensor, grid: QuantizedWeight, order: Tensor, inverse: Tensor, mask: Tensor | None) -> Tensor:
     """The codes of some rows, float [out, K].  Inside, a column is one piece of memory."""
     out, columns = rows.shape
     left = rows.T[order].contiguous()
     step = steps(grid, columns).to(rows.dtype).expand(out, columns).T[order].contiguous()
     zero = zeros(grid, columns).to(rows.dtype).expand(out, columns).T[order].contiguous()
+    kept = None if mask is None else mask.T[order].contiguous()
     low, high = code_range(grid.num_bits)
     codes = torch.empty(columns, out)
     for start in range(0, columns, BLOCK):
@@ -76,6 +92,8 @@ def _round(rows: Tensor, grid: QuantizedWeight, order: Tensor, inverse: Tensor) 
         errors = torch.empty(end - start, out, dtype=rows.dtype)
         for column in range(start, end):
             code = (left[column] / step[column]).add_(zero[column]).round_().clamp_(low, high)
+            if kept is not None:
+                code = torch.where(kept[column], code, zero[column])
             codes[order[column]] = code
             error = (left[column] - (code - zero[column]) * step[column]) / inverse[column, column]
             left[column + 1 : end].addr_(inverse[column, column + 1 : end], error, alpha=-1)

@@ -7,8 +7,12 @@ from compress.passes.correct_bias import CorrectBias
 from compress.passes.distill import Distill
 from compress.passes.distill_sequence import DistillSequence
 from compress.passes.equalize import Equalize
+from compress.passes.factorize import Factorize
 from compress.passes.finetune import Finetune
 from compress.passes.fold_batchnorm import FoldBatchNorm
+from compress.passes.prune_magnitude import PruneMagnitude
+from compress.passes.prune_sparsegpt import PruneSparseGPT
+from compress.passes.prune_wanda import PruneWanda
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
@@ -24,9 +28,13 @@ __all__ = [
     "Distill",
     "DistillSequence",
     "Equalize",
+    "Factorize",
     "Finetune",
     "FoldBatchNorm",
     "Pass",
+    "PruneMagnitude",
+    "PruneSparseGPT",
+    "PruneWanda",
     "QuantizeDynamic",
     "QuantizeStatic",
     "QuantizeWeights",

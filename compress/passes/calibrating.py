@@ -75,8 +75,10 @@ def by_block(
                 set_weight(layers[name], rounded(layers[name], gram), model)
 
 
-def grams_by_block(model: nn.Module, layers: Mapping[str, Layer], context: Context) -> Iterator[tuple[list[str], Gram]]:
-    """The layers that read one tensor, with the second moments of it, in the order in which they can be decided.
+def grams_by_block(
+    model: nn.Module, layers: Mapping[str, Layer], context: Context, doing: str = "rounding by blocks"
+) -> Iterator[tuple[list[str], Gram]]:
+    """The layers that read one tensor alike, with the second moments of it, in the order in which they can be decided.
 
     What is done to a layer when it comes is what later ones are calibrated on.  A block runs once for each stage of it
     (q, k, v; o; gate, up; down), and only as far as that stage.
@@ -93,9 +95,10 @@ def grams_by_block(model: nn.Module, layers: Mapping[str, Layer], context: Conte
             raise ModelError(f"{name} did not run on the calibration data: put it under 'ignore'")
     walk = BlockWalk(model, blocks, list(context.batches()), graph)
     last = last_holding(blocks, layers)
-    for number in context.progress(range(last + 1), "rounding by blocks", last + 1):
+    for number in context.progress(range(last + 1), doing, last + 1):
         block, inputs = blocks[number], walk.inputs(blocks[number])
-        for stage in stages(graph, [name for name in layers if inside(name, block)]):
+        for sharing in stages(graph, [name for name in layers if inside(name, block)]):
+            stage = [names for group in sharing for names in alike(layers, group)]
             first = {names[0]: layers[names[0]] for names in stage}
             with collect(first, sum(runs[name] for name in first)) as grams:
                 run_block(model, block, inputs)
@@ -103,6 +106,21 @@ def grams_by_block(model: nn.Module, layers: Mapping[str, Layer], context: Conte
                 yield names, grams[names[0]]
         if number < last:  # the outputs of a head are large
             walk.done(block, run_block(model, block, inputs))
+
+
+def alike(layers: Mapping[str, Layer], names: list[str]) -> list[list[str]]:
+    """Of layers that read one tensor, those together that cut the same vectors out of it: not a 3×3 convolution and
+    the 1×1 of a shortcut."""
+    from torch import nn
+
+    found: dict[tuple[object, ...], list[str]] = {}
+    for name in names:
+        layer = layers[name]
+        cut: tuple[object, ...] = ()
+        if not isinstance(layer, nn.Linear):
+            cut = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
+        found.setdefault(cut, []).append(name)
+    return list(found.values())
 
 
 def torch_no_grad() -> AbstractContextManager[None]:

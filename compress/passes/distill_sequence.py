@@ -3,7 +3,7 @@ Rush 2016, arXiv:1606.07947, section 3.2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +38,7 @@ class DistillSequence(TrainingPass):
     translations      a directory that keeps what the teacher wrote for other runs; null: the run's own.
     """
 
-    teacher: Teacher = Teacher()
+    teacher: Teacher = field(default_factory=Teacher)
     num_beams: Annotated[int, Interval(ge=1, le=64)] = 4
     max_new_tokens: Annotated[int, Ge(1)] = 128
     keep: Annotated[float, Interval(gt=0, le=1)] = 1.0

@@ -88,7 +88,7 @@ def equalize(first: Any, second: Any) -> float:
     """Equalize one pair in place; returns the largest relative change of a channel."""
     import torch
 
-    from compress.models.layers import is_depthwise
+    from compress.models.layers import is_depthwise, raw_weight
 
     depthwise = is_depthwise(second)
     with torch.no_grad():
@@ -96,10 +96,13 @@ def equalize(first: Any, second: Any) -> float:
         after = _ranges(second.weight, 0 if depthwise else 1)
         usable = (before > 0) & (after > 0)
         factor = torch.where(usable, (before / after.clamp_min(1e-30)).sqrt(), torch.ones_like(before))
-        first.weight.div_(_along(factor, first.weight, 0))
+        producer, consumer = raw_weight(first), raw_weight(second)  # a mask of what is pruned stays over them
+        assert producer is not None
+        assert consumer is not None
+        producer.div_(_along(factor, producer, 0))
         if first.bias is not None:
             first.bias.div_(factor)
-        second.weight.mul_(_along(factor, second.weight, 0 if depthwise else 1))
+        consumer.mul_(_along(factor, consumer, 0 if depthwise else 1))
         return float((factor - 1).abs().max())
 
 

@@ -78,7 +78,8 @@ def fold(layer: Any, norm: Any) -> None:
     """Give `layer` the weight and bias of both, computed in float64; a quantized one keeps its codes."""
     import torch
 
-    from compress.models.quantized import original_weight, stored
+    from compress.models.layers import raw_weight
+    from compress.models.quantized import stored
 
     with torch.no_grad():
         scale = (norm.running_var.double() + norm.eps).rsqrt()
@@ -88,12 +89,12 @@ def fold(layer: Any, norm: Any) -> None:
         bias = (bias - norm.running_mean.double()) * scale
         if norm.bias is not None:
             bias = bias + norm.bias.double()
-        shape = (-1, *[1] * (layer.weight.dim() - 1))
-        weight = original_weight(layer)
+        weight = raw_weight(layer)  # a mask of what is pruned stays over it
+        assert weight is not None
+        weight.copy_((weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1))).to(weight.dtype))
         part = stored(layer)
         if part is not None:
             part.scales = (part.scales.double() * scale[:, None]).float()
-        weight.copy_((weight.double() * scale.reshape(shape)).to(weight.dtype))
         layer.bias = torch.nn.Parameter(bias.to(weight.dtype))
 
 

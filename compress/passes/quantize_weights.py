@@ -149,15 +149,18 @@ class QuantizeWeights(Pass):
         return self.grid(layer.weight, gram.importance())
 
     def gptq(self, layer: Layer, gram: Gram) -> QuantizedWeight:
+        from compress.models.masks import mask_of
         from compress.numerics.gptq import gptq
 
         grid = self.weighted(layer, gram)
-        return gptq(layer.weight, grid, gram.hessian(), self.damping, self.act_order)
+        return gptq(layer.weight, grid, gram.hessian(), self.damping, self.act_order, mask_of(layer))
 
     def adaround(self, layer: Layer, gram: Gram) -> QuantizedWeight:
+        from compress.models.masks import mask_of
         from compress.numerics.adaround import adaround
 
-        return adaround(layer.weight, self.weighted(layer, gram), gram.hessian(), self.iterations)
+        grid = self.weighted(layer, gram)
+        return adaround(layer.weight, grid, gram.hessian(), self.iterations, mask_of(layer))
 
     def ensures(self, model: nn.Module, context: Context) -> None:
         from compress.models.layers import select

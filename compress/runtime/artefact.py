@@ -8,7 +8,7 @@ compress.json holds, sorted and free of anything that changes from run to run:
     lock              the resolved recipe, seed, versions, hashes of the data
     model             description, random_weights, parameters
     target            by name
-    quantization      what was decided about weights and activations
+    quantization      what was decided about weights and activations; of a pruned model also `sparsity`
     scores            by name: value, low, high, num_samples; measured on the artefact
     float_sha256      of the float model.onnx that it was compared with, where it was
 
@@ -60,7 +60,7 @@ class Artefact:
     @property
     def model_files(self) -> tuple[str, ...]:
         """Names of the graphs and of the files beside them that hold their weights (model.onnx_data, …)."""
-        return tuple(sorted(filter(_holds_model, self.manifest["files"])))
+        return tuple(sorted(filter(holds_model, self.manifest["files"])))
 
     @property
     def model_sha256(self) -> str:
@@ -113,7 +113,7 @@ class Artefact:
         """Bytes of a download: every file, deflated as `gzip -1` does."""
         listed = self.manifest["files"]
         known = sum(_deflated_once(entry["sha256"], self.directory / name) for name, entry in listed.items())
-        return known + _deflated(self.directory / MANIFEST)
+        return known + deflated_bytes(self.directory / MANIFEST)
 
 
 def open_artefact(directory: str | Path) -> Artefact:
@@ -180,7 +180,8 @@ def _has_model(files: Iterable[str]) -> bool:
     return MODEL in files or {ENCODER, DECODER} <= set(files)
 
 
-def _holds_model(name: str) -> bool:
+def holds_model(name: str) -> bool:
+    """Whether a file is a graph, or lies beside one and holds its weights."""
     return name.endswith((".onnx", ".onnx_data")) or ".onnx." in name
 
 
@@ -338,11 +339,12 @@ _DEFLATED: dict[str, int] = {}  # by sha256: a file of 1 GB takes long, and an a
 
 def _deflated_once(sha256: str, path: Path) -> int:
     if sha256 not in _DEFLATED:
-        _DEFLATED[sha256] = _deflated(path)
+        _DEFLATED[sha256] = deflated_bytes(path)
     return _DEFLATED[sha256]
 
 
-def _deflated(path: Path) -> int:
+def deflated_bytes(path: Path) -> int:
+    """Bytes of a file as `gzip -1` makes it."""
     deflate = zlib.compressobj(level=1, wbits=31)  # 31: with gzip's header and checksum
     return sum(len(deflate.compress(block)) for block in _blocks(path)) + len(deflate.flush())
 

@@ -14,15 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from compress.models.layers import Weighted
+from compress.models.layers import Weighted, parametrizations, raw_weight, sharing
 from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight, ObservedActivation
 from compress.models.quantized import (
     QuantizedActivation,
-    parametrizations,
+    original_weight,
     quantized_activations,
     set_activations,
     set_weight,
-    sharing,
 )
 from compress.training.phase import Phase
 
@@ -106,13 +105,9 @@ class LearnGrids(Phase):
         """Codes, scales and ranges take the place of what was trained, and normalisations are folded."""
         model = self.model
         for layer, part in self.weights:
-            chain = parametrizations(layer)
-            value: Any = chain.original
-            for each in list(chain)[:-1]:  # a mask stands before the grid
-                value = each(value)
-            quantized = part.settled(value)
+            quantized = part.settled(original_weight(layer))
             for other in sharing(model, layer):
-                _drop_last(other)
+                _drop(other, part)
             set_weight(layer, quantized, model)
         if self.grids:
             settled = {self.keys.get(key, key): grid.settled() for key, grid in self.grids.items()}
@@ -130,7 +125,8 @@ def positive_gamma(layer: Any, norm: Any) -> None:
         norm.running_mean.mul_(sign)
         if layer.bias is not None:
             layer.bias.mul_(sign)
-        own = parametrizations(layer).original if parametrize.is_parametrized(layer, "weight") else layer.weight
+        own = raw_weight(layer)
+        assert own is not None
         own.mul_(sign.reshape(-1, *[1] * (own.dim() - 1)))
 
 
@@ -140,9 +136,10 @@ def _learned(layer: nn.Module) -> LearnedStepWeight | None:
     return next((part for part in parametrizations(layer) if isinstance(part, LearnedStepWeight)), None)
 
 
-def _drop_last(layer: nn.Module) -> None:
-    """Take the last parametrization of the weight off; the others stay."""
-    kept = list(parametrizations(layer))[:-1]
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-    for part in kept:
-        parametrize.register_parametrization(layer, "weight", part, unsafe=True)
+def _drop(layer: nn.Module, part: LearnedStepWeight) -> None:
+    """Take a parametrization of the weight off; a mask below it stays."""
+    chain = parametrizations(layer)
+    if len(chain) == 1:
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    else:
+        del chain[list(chain).index(part)]

@@ -51,6 +51,16 @@ def test_it_says_what_was_quantized() -> None:
     assert "Weights: float32\n- Activations: float32" in model_card(Card("A model"), FLOAT, {})
 
 
+def test_it_says_what_zeros_give_and_that_they_give_no_speed() -> None:
+    sparse = {"share": 0.4972, "model_bytes": 18_600_000, "gzip_bytes": 10_230_000}
+    text = model_card(Card(), {**FLOAT, "quantization": {**FLOAT["quantization"], "sparsity": sparse}}, {})
+    assert (
+        "- Sparsity: 49.7 % of the weights are zero. They are stored as any other, in 18.6 MB, which a download with "
+        "gzip makes 10.2 MB; the runtime's kernels are dense, and no faster for them\n"
+    ) in text
+    assert "Sparsity" not in model_card(Card(), CONTENT, {})
+
+
 def test_random_weights_are_said_to_be_random() -> None:
     assert "weights are random" in model_card(Card(random_weights=True), CONTENT, {})
     assert "random" not in model_card(Card(), CONTENT, {})

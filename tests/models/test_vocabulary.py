@@ -15,7 +15,7 @@ from compress.errors import ModelError
 from compress.models.layers import tied, weighted_layers
 from compress.models.snapshot import load_snapshot, save_snapshot
 from compress.models.vocabulary import KEPT, first_vocabulary_size, keep_tokens, kept_tokens, named_tokens
-from compress.passes import QuantizeWeights
+from compress.passes import PruneMagnitude, QuantizeWeights
 from tests.language import MODELS, VOCABULARY, context, decoder, encoder_decoder
 from tests.nets import conv_net
 
@@ -114,12 +114,15 @@ def test_a_snapshot_drops_the_tokens_again(kind: str, tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_told() -> None:
     quantized = decoder()
     QuantizeWeights(8, targets=("role:embedding",)).apply(quantized, context(quantized))
+    pruned = decoder()
+    PruneMagnitude(0.5, targets=("role:embedding",)).apply(pruned, context(pruned))
     m2m100 = encoder_decoder("m2m100")
     m2m100.config.bos_token_id = m2m100.generation_config.bos_token_id = None
     separate = encoder_decoder()
     separate.config.share_encoder_decoder_embeddings = False
     for model, kept, message in [
         (quantized, [0, 1, 2], "the weight of model.embed_tokens is quantized: drop tokens before quantizing"),
+        (pruned, [0, 1, 2], "the weight of model.embed_tokens is pruned: drop tokens before pruning"),
         (conv_net(), [0], "tokens are dropped from language models of transformers, and this is none"),
         (decoder(), [1, 0, 2], "tokens to keep must be rising numbers below 199"),
         (decoder(), [0, 1, 2, 199], "tokens to keep must be rising numbers below 199"),

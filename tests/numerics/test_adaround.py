@@ -62,3 +62,14 @@ def test_a_layer_that_only_saw_zeros_is_rounded_to_nearest() -> None:
     weight, _ = problem(1)
     plain = nearest(weight, 3)
     assert torch.equal(adaround(weight, plain, torch.zeros(1, 6, 6), iterations=5).codes, plain.codes)
+
+
+def test_what_is_pruned_keeps_the_code_of_zero_and_its_twin_makes_up_for_nothing() -> None:
+    """Of two equal inputs, the one that is gone has no error: the other's 0.4 alone is nearest to 0."""
+    weight, mask = torch.tensor([[0.4, 0.0]]), torch.tensor([[True, False]])
+    grid = QuantizedWeight(torch.zeros(1, 2, dtype=torch.int8), torch.ones(1, 1), None, None, 4, None)
+    assert adaround(weight, grid, torch.ones(1, 2, 2), mask=mask).codes.tolist() == [[0, 0]]
+    weight, hessian = problem(0)
+    mask = torch.rand(weight.shape, generator=torch.Generator().manual_seed(1)) > 0.5
+    learned = adaround(weight * mask, nearest(weight * mask, 3, symmetric=False), hessian, mask=mask)
+    assert bool((learned.dequantize()[~mask] == 0).all())

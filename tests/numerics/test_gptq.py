@@ -45,6 +45,28 @@ def test_the_second_column_makes_up_for_the_first() -> None:
     assert loss(weight, quantized, hessian) == pytest.approx(0.25)
 
 
+def test_what_is_pruned_makes_up_for_nothing_and_is_made_up_for() -> None:
+    weight, hessian = torch.tensor([[0.4, 0.3]]), torch.tensor([[2.0, 1.0], [1.0, 1.0]])
+    kept = torch.tensor([[True, False]])
+    assert gptq_rows(weight, grid(1, 2), hessian, damping=0.0, mask=kept).codes.tolist() == [[0, 0]]
+    # the first is pruned, all of its 1.0 goes to the second: 1.3 rounds to 1, where 0.3 alone rounds to 0
+    weight = torch.tensor([[1.0, 0.3]])
+    assert gptq_rows(weight, grid(1, 2), hessian, damping=0.0, mask=~kept).codes.tolist() == [[0, 1]]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.booleans(), st.booleans(), st.sampled_from([None, 5]))
+def test_pruned_weights_take_the_code_of_zero(seed: int, symmetric: bool, act_order: bool, group: int | None) -> None:
+    weight, hessian = problem(seed)
+    mask = torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed)) > 0.5
+    weight = weight * mask
+    start = nearest(weight, 3, group, symmetric=symmetric)
+    found = gptq(weight, start, hessian[None], act_order=act_order, mask=mask)
+    assert bool((found.dequantize()[~mask] == 0).all())
+    halves = gptq(weight, start, torch.stack([hessian, hessian]), act_order=act_order, mask=mask)
+    assert torch.equal(halves.codes, found.codes)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.integers(-2000, 2000), min_size=2, max_size=2),

@@ -18,7 +18,11 @@ def test_the_passes_there_are() -> None:
     assert sorted(REGISTRY) == [
         "correct.bias",
         "equalize",
+        "factorize",
         "fold.batchnorm",
+        "prune.magnitude",
+        "prune.sparsegpt",
+        "prune.wanda",
         "quantize.dynamic",
         "quantize.static",
         "quantize.weights",

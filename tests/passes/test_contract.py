@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,8 +17,11 @@ from torch.nn.modules import module as global_hooks
 
 from compress.applying import apply_one, keep_promises
 from compress.errors import PromiseBroken
+from compress.jobs.text_examples import TextExamples
 from compress.models.dynamic import dynamic_layers
 from compress.models.learned import LearnedActivation, LearnedWeight
+from compress.models.low_rank import LowRank
+from compress.models.masks import masked_layers
 from compress.models.quantized import quantized_activations, stored
 from compress.models.snapshot import load_snapshot, save_snapshot
 from compress.models.source import ModelSource
@@ -28,10 +32,15 @@ from compress.passes import (
     Context,
     CorrectBias,
     Distill,
+    DistillSequence,
     Equalize,
+    Factorize,
     Finetune,
     FoldBatchNorm,
     Pass,
+    PruneMagnitude,
+    PruneSparseGPT,
+    PruneWanda,
     QuantizeDynamic,
     QuantizeStatic,
     QuantizeWeights,
@@ -43,6 +52,7 @@ from compress.passes import (
 from compress.targets import load
 from compress.training.settings import LogitsLoss
 from tests.nets import NETS, context, images, run
+from tests.training.teachers import BACKWARDS, Backwards
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,24 @@ def read(shape: str, model: nn.Module) -> Tensor:
     with torch.no_grad():
         logits: Tensor = model(input_ids=ids[None], use_cache=False, **inputs).logits[0]
     return logits[:, ids]
+
+
+def pupil(shape: str) -> World:
+    """A translator of random weights, and a teacher that answers with the source backwards."""
+    loaded = load_translator(ModelSource(f"random:{shape}"))
+
+    def where() -> Context:
+        return Context(
+            lambda: iter(()),
+            load("generic"),
+            directory=Path(tempfile.mkdtemp()),
+            translator=loaded,
+            corpus=lambda dataset: BACKWARDS,
+            writer=lambda *settings: Backwards(),
+            examples=lambda texts, augment: TextExamples(loaded, texts, 32),
+        )
+
+    return World(translator(shape).make, where, translator(shape).output)
 
 
 def translator(shape: str) -> World:
@@ -91,6 +119,24 @@ def make_float(model: nn.Module) -> None:
     for module in list(model.modules()):
         if stored(module) is not None:
             nn.utils.parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+
+
+def regrow(model: nn.Module) -> None:
+    """Every pruned weight is there again, as it is after training without its mask."""
+    for layer in masked_layers(model).values():
+        nn.utils.parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        layer.weight.data.fill_(0.1)
+
+
+def multiply_out(model: nn.Module) -> None:
+    """Every pair of factors is one linear layer again."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LowRank):
+            parent, _, child = name.rpartition(".")
+            down, up = module
+            layer = nn.Linear(down.in_features, up.out_features)
+            layer.weight = nn.Parameter(up.weight.detach() @ down.weight.detach())
+            setattr(model.get_submodule(parent), child, layer)
 
 
 @dataclass(frozen=True)
@@ -124,6 +170,20 @@ def weights_case(tolerance: float, **options: object) -> Case:
     # no int8 kernel takes float scales or zero points for groups
     later = (CorrectBias(),) if step.strategy == "group" or not step.symmetric else Case.later
     return Case((FOLD,), step, tolerance, make_float, broken, later)  # type: ignore[arg-type]
+
+
+def prune_case(step: Pass, tolerance: float, said: str) -> Case:
+    """A pass that prunes the second convolution or linear layer, among others."""
+    layers = ("blocks.0.conv1", "blocks.0.qkv")
+    broken = tuple(f"{step.name}: {said.format(layer)}" for layer in layers)
+    return Case((FOLD,), step, tolerance, regrow, broken)  # type: ignore[arg-type]
+
+
+IN_PAIRS = {"pattern": "1:2", "targets": ("re:blocks.0.(conv1|qkv)$",)}  # the first layers have three channels
+OF_LAYERS = {"sparsity": 0.1, "ignore": ("role:first", "role:depthwise")}
+LAYER_IS_DENSE = "0.0 % of the weights of {} are zero, 10.0 % were asked for"
+ROW_IS_DENSE = "0.0 % of the weights in row 0 of {} are zero, 10.0 % were asked for"
+PAIR_IS_DENSE = "of 2 neighbouring weights of {}, 2 are not zero, 1:2 was asked for"
 
 
 CASES = {
@@ -211,6 +271,37 @@ CASES = {
         make_float,
         tuple(f"train.quantized: {line.format('4 bits were asked for')}" for line in WEIGHT_IS_FLOAT),  # type: ignore[arg-type]
         (CorrectBias(),),
+    ),
+    "distill.sequence": Case(
+        (),
+        DistillSequence(learning_rate=1e-5, max_steps=3, batch_size=4, shard_size=4),
+        0.5,
+        later=(QuantizeWeights(num_bits=8),),
+        worlds={"tiny-marian": pupil("tiny-marian")},
+    ),
+    "prune.magnitude": prune_case(PruneMagnitude(**OF_LAYERS), 0.4, LAYER_IS_DENSE),  # type: ignore[arg-type]
+    "prune.magnitude row": prune_case(PruneMagnitude(**OF_LAYERS, scope="row"), 1.2, ROW_IS_DENSE),  # type: ignore[arg-type]
+    "prune.magnitude global": prune_case(
+        PruneMagnitude(**OF_LAYERS, scope="global"),  # type: ignore[arg-type]
+        0.4,
+        "0.0 % of weights are zero, 10.0 % were asked for",
+    ),
+    "prune.magnitude 1:2": prune_case(PruneMagnitude(**IN_PAIRS), 0.7, PAIR_IS_DENSE),  # type: ignore[arg-type]
+    "prune.wanda": prune_case(PruneWanda(**OF_LAYERS), 1.2, ROW_IS_DENSE),  # type: ignore[arg-type]
+    "prune.wanda layer": prune_case(PruneWanda(**OF_LAYERS, scope="layer"), 0.4, LAYER_IS_DENSE),  # type: ignore[arg-type]
+    "prune.wanda 1:2": prune_case(PruneWanda(**IN_PAIRS), 0.7, PAIR_IS_DENSE),  # type: ignore[arg-type]
+    "prune.sparsegpt": prune_case(PruneSparseGPT(**OF_LAYERS), 0.4, LAYER_IS_DENSE),  # type: ignore[arg-type]
+    "prune.sparsegpt row": prune_case(PruneSparseGPT(**OF_LAYERS, scope="row"), 0.4, ROW_IS_DENSE),  # type: ignore[arg-type]
+    "prune.sparsegpt 1:2": prune_case(PruneSparseGPT(**IN_PAIRS), 0.7, PAIR_IS_DENSE),  # type: ignore[arg-type]
+    "factorize": Case(
+        (FOLD,),
+        Factorize(rank=3),
+        0.6,
+        multiply_out,
+        (
+            "factorize: head is whole, rank 3 was asked for",
+            "factorize: blocks.0.qkv is whole, rank 3 was asked for",
+        ),
     ),
     "trim.vocabulary": Case(
         (),

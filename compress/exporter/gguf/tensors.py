@@ -18,6 +18,7 @@ from compress.exporter.gguf import AUTO
 from compress.exporter.gguf.blocks import BLOCK, blocks, fit
 from compress.exporter.gguf.file import StoredTensor
 from compress.models.layers import raw_weight
+from compress.models.masks import settle_masks
 from compress.models.quantized import stored
 from compress.models.translators.gguf_names import gguf_name
 from compress.numerics.weight import rows_of
@@ -57,6 +58,7 @@ def tensors_of(model: Any, architecture: str, kind: str, notes: Notes) -> list[S
 
     Norms and biases are F32.  Raises ModelError for a tensor that llama.cpp would not read.
     """
+    settle_masks(model)  # rows of the originals are written as they are
     embedding = raw_weight(model.get_input_embeddings())
     head = model.get_output_embeddings()
     found = []

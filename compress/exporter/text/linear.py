@@ -12,6 +12,7 @@ import torch
 from compress.exporter.decoder import Decoder, has_int8_form
 from compress.exporter.text.builder import MICROSOFT, Builder
 from compress.exporter.text.packed import Packed, pack_weight, stacked, unpacked_zeros
+from compress.models.low_rank import LowRank
 from compress.models.quantized import stored
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Layers:
 
     def linears(self, modules: Sequence[nn.Module], x: ir.Value) -> tuple[ir.Value, ...]:
         """Layers that read the same x: one product, where their weights are of one kind; an output for each."""
+        if any(isinstance(module, LowRank) for module in modules):
+            firsts = [module[0] if isinstance(module, LowRank) else module for module in modules]
+            found = zip(modules, self.linears(firsts, x), strict=True)
+            return tuple(self.linear(m[1], value) if isinstance(m, LowRank) else value for m, value in found)
         sizes = [num_rows(module) for module in modules]
         joined = self._joined(modules, x)
         if joined is not None:
@@ -142,6 +147,7 @@ class Layers:
 
 def num_rows(module: nn.Module) -> int:
     """Outputs of a linear layer, tokens of an embedding; nothing is decoded."""
+    module = module[1] if isinstance(module, LowRank) else module
     quantized = _quantized(module)
     return int((_weight(module) if quantized is None else quantized.codes).shape[0])
 

@@ -1,8 +1,8 @@
 """new:SHAPE: a small Marian to be trained from nothing, with a vocabulary of its own.
 
 Its weights are fresh, and its pieces are learned by SentencePiece (unigram, Kudo 2018, arXiv:1804.10959) from the
-parallel text that the recipe names.  Each of its languages has a token `>>xx<<` to be translated into, as Marian's multilingual
-models have.
+parallel text that the recipe names.  Each of its languages has a token `>>xx<<` to be translated into, as
+Marian's multilingual models have.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONGEST = 4000
 
 
 def load(source: ModelSource) -> LoadedTranslator:
-    """Raises ModelError for a shape that is no Marian, or a text too small for the vocabulary; DataError for no text."""
+    """Raises ModelError for a shape that is no Marian, or too small a text; DataError for none."""
     shape = _shape(source)
     with tempfile.TemporaryDirectory() as folder:
         numbers = write_vocabulary(source, Path(folder))

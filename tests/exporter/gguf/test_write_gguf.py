@@ -15,6 +15,7 @@ from compress.errors import ArtefactError, ModelError
 from compress.exporter.gguf import TYPES, file, write_gguf
 from compress.exporter.gguf.tokens import TEXTS
 from compress.models.layers import raw_weight
+from compress.models.masks import set_mask
 from compress.models.quantized import quantized_weights, set_weight
 from compress.models.source import ModelSource
 from compress.models.translators import LoadedTranslator, load_translator
@@ -185,6 +186,19 @@ def test_a_tied_embedding_is_stored_once_and_a_head_of_its_own_too(tmp_path: Pat
     apart.model.lm_head.weight = torch.nn.Parameter(torch.randn(512, 64, generator=torch.Generator().manual_seed(2)))
     written = write_gguf(apart, tmp_path / "apart.gguf", type="F32")
     assert torch.equal(read(written.path, "lm_head.weight"), apart.model.lm_head.weight.detach())
+
+
+def test_a_pruned_matrix_has_its_zeros_in_the_file(tmp_path: Path) -> None:
+    loaded = tiny("tiny-llama")
+    name = "model.layers.0.mlp.down_proj"
+    layer = loaded.model.get_submodule(name)
+    mask = torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(0)) > 0.5
+    set_mask(layer, mask)
+    raw_weight(layer).data.add_(1.0)  # as an optimizer moves what is pruned
+    write_gguf(loaded, tmp_path / "a.gguf", type="F32")
+    found = read(tmp_path / "a.gguf", f"{name}.weight")
+    assert torch.equal(found, layer.weight)
+    assert bool((found[~mask] == 0).all())
 
 
 def test_what_does_not_fit_a_type_is_told(tmp_path: Path) -> None:
