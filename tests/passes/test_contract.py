@@ -20,6 +20,7 @@ from compress.models.learned import LearnedActivation, LearnedWeight
 from compress.models.quantized import quantized_activations, stored
 from compress.models.snapshot import load_snapshot, save_snapshot
 from compress.models.source import ModelSource
+from compress.models.structure import NOTED
 from compress.models.translators import load_translator
 from compress.models.vocabulary import KEPT, kept_tokens
 from compress.passes import (
@@ -29,6 +30,7 @@ from compress.passes import (
     Equalize,
     FoldBatchNorm,
     Pass,
+    PruneLayers,
     QuantizeDynamic,
     QuantizeStatic,
     QuantizeWeights,
@@ -63,9 +65,11 @@ def read(shape: str, model: nn.Module) -> Tensor:
 def translator(shape: str) -> World:
     """A translator of random weights."""
     source = ModelSource(f"random:{shape}")
+    ids = torch.arange(4, 40)[None]
+    batch = (ids,) if load_translator(source).family == "decoder" else (ids, torch.ones_like(ids), ids)
     return World(
         lambda: load_translator(source).model,
-        lambda: Context(lambda: iter(()), load("generic"), translator=load_translator(source)),
+        lambda: Context(lambda: iter([batch]), load("generic"), translator=load_translator(source)),
         lambda model: read(shape, model),
     )
 
@@ -86,6 +90,12 @@ def make_float(model: nn.Module) -> None:
     for module in list(model.modules()):
         if stored(module) is not None:
             nn.utils.parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+
+
+def forget(model: nn.Module) -> None:
+    """Nothing is known of what was made smaller."""
+    for module in model.modules():
+        vars(module).pop(NOTED, None)
 
 
 @dataclass(frozen=True)
@@ -176,6 +186,17 @@ CASES = {
         0.15,
         make_float,
         ("reconstruct: no weight is quantized any more",) * 2,
+    ),
+    "prune.layers": Case((FOLD,), PruneLayers(1), 5, forget, ("prune.layers: 0 blocks are gone, 1 were to go",) * 2),
+    "prune.layers loss": Case((FOLD,), PruneLayers(1, criterion="loss"), 5),
+    "prune.layers translator": Case(
+        (),
+        PruneLayers(1),
+        5,  # of two layers with random weights each matters
+        forget,
+        ("prune.layers: 0 blocks are gone, 1 were to go",) * 2,
+        (QuantizeWeights(num_bits=8, targets=("*", "role:embedding")),),
+        {name: LANGUAGES[name] for name in ("tiny-gemma3", "tiny-m2m100")},
     ),
     "trim.vocabulary": Case(
         (),

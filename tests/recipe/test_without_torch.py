@@ -17,7 +17,7 @@ from compress.passes import REGISTRY
 from compress.recipe import dump, json_schema, parse
 
 bare = [name for name in REGISTRY if not json_schema()["properties"]["passes"]["items"]["anyOf"][-1]
-        ["properties"][name].get("required")]
+        ["properties"][name].get("required") and not REGISTRY[name]().problems(compress.targets.load("generic"))]
 text = "name: x\\nmodel: timm:resnet18\\ntask: image_classification\\npasses: [" + ", ".join(bare) + "]\\n"
 recipe = parse(text)
 assert parse(dump(recipe)) == recipe
