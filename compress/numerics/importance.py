@@ -43,3 +43,27 @@ def contribution(weight: Tensor, moments: Tensor) -> Tensor:
     parts = weight.double().reshape(weight.shape[0], units, size)
     energy = torch.einsum("ous,ust,out->u", parts, moments.double(), parts)
     return energy.clamp_min(0).sqrt()
+
+
+def row_energy(weight: Tensor) -> Tensor:
+    """‖W_i‖² of each row.  weight [channels, …] → [channels].  The square of the L2 norm of Li et al. 2017,
+    arXiv:1608.08710, who take L1; summed over all layers of a group it is Fang et al. 2023, arXiv:2301.12900, eq. 5."""
+    return weight.double().flatten(1).square().sum(1)
+
+
+def distance_to_others(weight: Tensor) -> Tensor:
+    """Σ_j ‖W_i − W_j‖ of each row: little where others can stand for it.  weight [channels, …] → [channels].
+
+    He et al. 2019, FPGM, arXiv:1811.00250, eq. 4.
+    """
+    rows = weight.double().flatten(1)
+    return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
+
+
+def first_order(weight: Tensor, gradient: Tensor) -> Tensor:
+    """Σ W·∂L/∂W over what reads each input: minus the change of the loss, to first order, without that input.
+
+    weight, gradient [out, in, …] → [in].  Its square is the importance of Molchanov et al. 2019, arXiv:1906.10771,
+    eq. 8, of a gate at the input.
+    """
+    return (weight.double() * gradient.double()).transpose(0, 1).flatten(1).sum(1)

@@ -6,6 +6,7 @@ from compress.passes.base import REGISTRY, Context, Pass, register
 from compress.passes.correct_bias import CorrectBias
 from compress.passes.equalize import Equalize
 from compress.passes.fold_batchnorm import FoldBatchNorm
+from compress.passes.prune_channels import PruneChannels
 from compress.passes.prune_layers import PruneLayers
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
@@ -21,6 +22,7 @@ __all__ = [
     "Equalize",
     "FoldBatchNorm",
     "Pass",
+    "PruneChannels",
     "PruneLayers",
     "QuantizeDynamic",
     "QuantizeStatic",

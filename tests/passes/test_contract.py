@@ -30,6 +30,7 @@ from compress.passes import (
     Equalize,
     FoldBatchNorm,
     Pass,
+    PruneChannels,
     PruneLayers,
     QuantizeDynamic,
     QuantizeStatic,
@@ -187,6 +188,14 @@ CASES = {
         make_float,
         ("reconstruct: no weight is quantized any more",) * 2,
     ),
+    "prune.channels": Case(
+        (FOLD,),
+        PruneChannels(ratio=0.34),
+        5,
+        forget,
+        ("prune.channels: no layer has fewer channels than it had",) * 2,
+    ),
+    "prune.channels taylor": Case((FOLD,), PruneChannels(macs=0.8, criterion="taylor", global_ranking=True), 5),
     "prune.layers": Case((FOLD,), PruneLayers(1), 5, forget, ("prune.layers: 0 blocks are gone, 1 were to go",) * 2),
     "prune.layers loss": Case((FOLD,), PruneLayers(1, criterion="loss"), 5),
     "prune.layers translator": Case(
