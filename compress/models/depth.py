@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from compress.errors import ModelError
 from compress.models.blocks import find_blocks
 from compress.models.calls import forward, tensors
-from compress.models.structure import configs_of, keep_items
+from compress.models.structure import configs_of, is_translator, keep_items
 
 # The stacks of translators, with the field of the config that counts their layers, and that of the stack's own config.
 STACKS = {
@@ -110,7 +110,7 @@ def runs_of(names: Sequence[str], count: int) -> list[list[str]]:
 
 
 def _blocks(model: nn.Module, example: Sequence[Tensor]) -> list[str]:
-    if hasattr(model, "config") and hasattr(model, "get_input_embeddings"):
+    if is_translator(model):
         stacks = [name for name in STACKS if _has(model, name)]
         if stacks:
             return [f"{name}.{place}" for name in stacks for place in range(len(model.get_submodule(name)))]  # type: ignore[arg-type]

@@ -26,11 +26,11 @@ List = nn.Sequential | nn.ModuleList
 @contextmanager
 def recording(model: nn.Module) -> Iterator[None]:
     """Scope: what is made smaller in it is noted on the modules.  Nothing else may change their plain integers."""
-    before = {module: _sizes(module) for module in model.modules()}
+    before = {module: _Sizes(module) for module in model.modules()}
     configs = {id(config): _entries(config) for _, config in configs_of(model)}
     yield
     for module in model.modules():
-        old, new = before.get(module), _sizes(module)
+        old, new = before.get(module), _Sizes(module)
         if old is None:
             continue
         known = old.integers
@@ -152,7 +152,12 @@ def configs_of(model: nn.Module) -> list[tuple[str, Any]]:
     return list(found.values())
 
 
-class _sizes:
+def is_translator(model: nn.Module) -> bool:
+    """Whether it is a language model of transformers."""
+    return hasattr(model, "get_input_embeddings") and getattr(model, "generation_config", None) is not None
+
+
+class _Sizes:
     """The plain integers that a module holds, the shapes of its own tensors, and the items of a list."""
 
     def __init__(self, module: nn.Module) -> None:

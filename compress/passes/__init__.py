@@ -7,6 +7,8 @@ from compress.passes.correct_bias import CorrectBias
 from compress.passes.equalize import Equalize
 from compress.passes.fold_batchnorm import FoldBatchNorm
 from compress.passes.prune_channels import PruneChannels
+from compress.passes.prune_ffn import PruneFeedForward
+from compress.passes.prune_heads import PruneHeads
 from compress.passes.prune_layers import PruneLayers
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
@@ -23,6 +25,8 @@ __all__ = [
     "FoldBatchNorm",
     "Pass",
     "PruneChannels",
+    "PruneFeedForward",
+    "PruneHeads",
     "PruneLayers",
     "QuantizeDynamic",
     "QuantizeStatic",

@@ -79,10 +79,11 @@ class PruneChannels(Pass):
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.errors import require
         from compress.models.quantized import refuse_quantized
+        from compress.models.structure import is_translator
 
         require("torch_pruning", "pruning channels", "train")
         refuse_quantized(model, self.name)
-        if hasattr(model, "get_input_embeddings") and hasattr(model, "generation_config"):
+        if is_translator(model):
             raise ModelError(f"{self.name}: the model is a translator: take prune.heads, prune.ffn or prune.layers")
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:

@@ -70,6 +70,7 @@ def loss_of(model: nn.Module, context: Context) -> Callable[[nn.Module], float]:
     import torch
 
     from compress.models.calls import forward, tensors
+    from compress.models.structure import is_translator
     from compress.numerics.importance import divergence, next_token_nll
 
     batches = list(context.batches())
@@ -82,7 +83,7 @@ def loss_of(model: nn.Module, context: Context) -> Callable[[nn.Module], float]:
         found = getattr(output, "logits", None)
         return found if found is not None else tensors(output)[0]
 
-    if hasattr(model, "get_input_embeddings") and not batches[0][0].is_floating_point():
+    if is_translator(model):
         written = 2 if getattr(model.config, "is_encoder_decoder", False) else 0  # whose tokens the logits are of
         tokens = sum(batch[written].numel() - len(batch[written]) for batch in batches)
         return lambda each: sum(float(next_token_nll(logits(each, b), b[written])) for b in batches) / tokens

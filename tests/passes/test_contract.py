@@ -31,6 +31,8 @@ from compress.passes import (
     FoldBatchNorm,
     Pass,
     PruneChannels,
+    PruneFeedForward,
+    PruneHeads,
     PruneLayers,
     QuantizeDynamic,
     QuantizeStatic,
@@ -196,6 +198,31 @@ CASES = {
         ("prune.channels: no layer has fewer channels than it had",) * 2,
     ),
     "prune.channels taylor": Case((FOLD,), PruneChannels(macs=0.8, criterion="taylor", global_ranking=True), 5),
+    "prune.ffn": Case(
+        (FOLD,),
+        PruneFeedForward(ratio=0.5),
+        5,
+        forget,
+        ("prune.ffn: blocks.0.fc2 reads 8 numbers, at most 4 were to stay",),  # type: ignore[arg-type]
+        worlds={"transformer": PICTURES["transformer"]},
+    ),
+    "prune.ffn translator": Case(
+        (),
+        PruneFeedForward(keep=48),
+        5,
+        None,
+        later=(QuantizeWeights(num_bits=8, targets=("*", "role:embedding")),),
+        worlds={name: LANGUAGES[name] for name in ("tiny-gemma3", "tiny-m2m100")},
+    ),
+    "prune.heads": Case(
+        (),
+        PruneHeads(ratio=0.5),
+        5,
+        forget,
+        ("prune.heads: model.layers.0.self_attn has 2 heads, at most 1 were to stay",),  # type: ignore[arg-type]
+        (QuantizeWeights(num_bits=8, targets=("*", "role:embedding")),),
+        {"tiny-gemma3": LANGUAGES["tiny-gemma3"]},
+    ),
     "prune.layers": Case((FOLD,), PruneLayers(1), 5, forget, ("prune.layers: 0 blocks are gone, 1 were to go",) * 2),
     "prune.layers loss": Case((FOLD,), PruneLayers(1, criterion="loss"), 5),
     "prune.layers translator": Case(
