@@ -192,15 +192,17 @@ CASES = {
     ),
     "prune.channels": Case(
         (FOLD,),
-        PruneChannels(ratio=0.34),
+        PruneChannels(ratio=0.34, round_to=1),
         5,
         forget,
         ("prune.channels: no layer has fewer channels than it had",) * 2,
     ),
-    "prune.channels taylor": Case((FOLD,), PruneChannels(macs=0.8, criterion="taylor", global_ranking=True), 5),
+    "prune.channels taylor": Case(
+        (FOLD,), PruneChannels(macs=0.8, criterion="taylor", global_ranking=True, round_to=1), 5
+    ),
     "prune.ffn": Case(
         (FOLD,),
-        PruneFeedForward(ratio=0.5),
+        PruneFeedForward(ratio=0.5, round_to=1),
         5,
         forget,
         ("prune.ffn: blocks.0.fc2 reads 8 numbers, at most 4 were to stay",),  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ def test_importance_by_hand() -> None:
 
 @pytest.mark.parametrize(("criterion", "stays"), [("magnitude", 0), ("bn_scale", 0), ("taylor", 0)])
 def test_the_least_important_channel_goes(criterion: Any, stays: int) -> None:
-    step = PruneChannels(ratio=0.5, criterion=criterion)
+    step = PruneChannels(ratio=0.5, criterion=criterion, round_to=1)
     x = torch.ones(2, 1, 2, 2)
     model = apply_one(step, Two(), context(x))
     assert model.conv.weight.flatten().tolist() == [[3.0, 4.0][stays]]
@@ -88,7 +88,7 @@ def test_small_scales_of_the_normalisation_go_wherever_they_are() -> None:
     gammas = torch.tensor([1.0, 0.01, 1.0, 1.0, 0.02, 1.0])
     for norm in (model.bn, model.blocks[0].bn2, model.blocks[1].bn1):
         norm.weight.data = gammas.clone()
-    step = PruneChannels(ratio=0.34, criterion="bn_scale", ignore=("blocks.0.conv1", "blocks.1.conv_pw"))
+    step = PruneChannels(ratio=0.34, criterion="bn_scale", ignore=("blocks.0.conv1", "blocks.1.conv_pw"), round_to=1)
     before = model.conv_stem.weight.detach().clone()
     model = apply_one(step, model, context())
     assert torch.equal(model.conv_stem.weight, before[[0, 2, 3, 5]])
@@ -118,14 +118,14 @@ def test_a_zero_channel_of_a_linear_layer_is_exact() -> None:
         model[2].weight[:, 1] = 0
     x = torch.eye(3)
     expected = run(model, x)
-    model = apply_one(PruneChannels(ratio=0.25), model, context(x, batch_size=3))
+    model = apply_one(PruneChannels(ratio=0.25, round_to=1), model, context(x, batch_size=3))
     assert model[0].out_features == 3
     assert torch.equal(run(model, x), expected)
 
 
 def test_zero_padded_shortcuts_leave_the_residual_stream_alone() -> None:
     where = context(images(4, 32))
-    model = apply_one(PruneChannels(ratio=0.5), resnet(), where)
+    model = apply_one(PruneChannels(ratio=0.5, round_to=1), resnet(), where)
     assert (model.conv1.out_channels, model.layer2[0].conv2.out_channels) == (16, 32)
     assert (model.layer1[0].conv1.out_channels, model.layer3[0].conv1.out_channels) == (8, 32)
     assert model.layer3[0].bn1.num_features == model.layer3[0].conv2.in_channels == 32
@@ -179,11 +179,31 @@ def test_at_most_the_asked_share_of_the_macs_is_left(criterion: Any, together: b
     model, where = resnet(), context(images(4, 32))
     applied = positions(model, where.example())
     before = macs(model, applied)
-    step = PruneChannels(macs=0.7, criterion=criterion, global_ranking=together)
+    step = PruneChannels(macs=0.7, criterion=criterion, global_ranking=together, round_to=1)
     model = apply_one(step, model, where)
     share = macs(model, applied) / before
     assert 0.6 < share <= 0.7
     assert where.notes[-1].endswith(f"multiply-accumulates stay ({share:.1%})")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "efficientnet_b0", "resnet18", "mobilenet_v2", "densenet121"]
+)
+def test_networks_of_timm_and_torchvision_become_narrower(name: str) -> None:
+    import timm
+    import torchvision
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        plain = timm.create_model(name) if "efficient" in name else torchvision.models.get_model(name)
+    where = context(images(2, 64), batch_size=2)
+    plain = plain.eval()
+    applied = positions(plain, where.example())
+    before = macs(plain, applied)
+    model = apply_one(PruneChannels(macs=0.5, criterion="taylor", global_ranking=True, round_to=4), plain, where)
+    assert 0.45 < macs(model, applied) / before <= 0.5
+    assert run(model, images(2, 64)).shape == (2, 1000)
 
 
 def test_what_stays_is_a_multiple_and_a_ratio_is_never_overshot() -> None:
@@ -191,10 +211,10 @@ def test_what_stays_is_a_multiple_and_a_ratio_is_never_overshot() -> None:
         model = apply_one(step, resnet(), context(images(4, 32), target))
         return [stage[0].conv1.out_channels for stage in (model.layer1, model.layer2, model.layer3)]
 
-    assert inner(PruneChannels(ratio=0.3)) == [12, 23, 45]  # 16, 32, 64 less 4, 9, 19
+    assert inner(PruneChannels(ratio=0.3, round_to=1)) == [12, 23, 45]  # 16, 32, 64 less 4, 9, 19
     assert inner(PruneChannels(ratio=0.3, round_to=8)) == [16, 24, 48]
     assert inner(PruneChannels(ratio=0.6), "x86-vnni") == [16, 16, 32]
-    assert inner(PruneChannels(ratio=0.6, max_ratio=0.75, global_ranking=True, criterion="random"))[0] >= 4
+    assert inner(PruneChannels(ratio=0.6, max_ratio=0.75, global_ranking=True, criterion="random", round_to=1))[0] >= 4
 
 
 def test_a_second_pass_counts_from_the_first_model() -> None:
@@ -203,7 +223,7 @@ def test_a_second_pass_counts_from_the_first_model() -> None:
     applied = positions(model, where.example())
     before = macs(model, applied)
     for share in (0.8, 0.6):
-        model = apply_one(PruneChannels(macs=share), model, where)
+        model = apply_one(PruneChannels(macs=share, round_to=1), model, where)
         assert 0.9 * share < macs(model, applied) / before <= share
 
 
@@ -211,27 +231,29 @@ def test_goals_that_cannot_be_reached_are_told() -> None:
     where = context(images(4, 32))
     for step, told in (
         (
-            PruneChannels(macs=0.05),
+            PruneChannels(macs=0.05, round_to=1),
             r"5\.0% of the multiply-accumulates are to stay, and 1\d\.\d% do where as",
         ),
         (PruneChannels(ratio=0.3, round_to=64), r"no channel goes: multiples of 64 are kept"),
-        (PruneChannels(ratio=0.3, ignore=("layer*",)), r"the model has no channels that can go"),
+        (PruneChannels(ratio=0.3, ignore=("layer*",), round_to=1), r"the model has no channels that can go"),
     ):
         with pytest.raises(ModelError, match=f"^prune.channels: {told}"):
             apply_one(step, resnet(), where)
     with pytest.raises(ModelError, match="needs batch normalisations"):
-        apply_one(PruneChannels(ratio=0.5, criterion="bn_scale"), transformer(), context())
+        apply_one(PruneChannels(ratio=0.5, criterion="bn_scale", round_to=1), transformer(), context())
     quantized = apply_one(QuantizeWeights(8), resnet(), where)
     with pytest.raises(ModelError, match=r"^prune.channels: the weight of conv1 is quantized already"):
-        apply_one(PruneChannels(ratio=0.5), quantized, where)
+        apply_one(PruneChannels(ratio=0.5, round_to=1), quantized, where)
 
 
 def test_goals_are_asked_one_at_a_time() -> None:
     one = "give exactly one goal: ratio, macs, latency"
     assert PruneChannels().problems(load("generic")) == [one]
-    assert PruneChannels(ratio=0.5, macs=0.5).problems(load("generic")) == [one]
-    assert PruneChannels(ratio=0.95).problems(load("generic")) == ["ratio is 0.95, and max_ratio 0.9: raise that too"]
-    assert PruneChannels(macs=0.5).task_problems("translation", ()) != []
+    assert PruneChannels(ratio=0.5, macs=0.5, round_to=1).problems(load("generic")) == [one]
+    assert PruneChannels(ratio=0.95, round_to=1).problems(load("generic")) == [
+        "ratio is 0.95, and max_ratio 0.9: raise that too"
+    ]
+    assert PruneChannels(macs=0.5, round_to=1).task_problems("translation", ()) != []
 
 
 def test_half_the_latency_of_the_torch_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,8 +263,8 @@ def test_half_the_latency_of_the_torch_model(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("compress.passes.timing.relative_latency", by_macs)
     where = context(images(4, 32))
-    a = apply_one(PruneChannels(latency=0.7), resnet(), where)
-    b = apply_one(PruneChannels(macs=0.7), resnet(), where)
+    a = apply_one(PruneChannels(latency=0.7, round_to=1), resnet(), where)
+    b = apply_one(PruneChannels(macs=0.7, round_to=1), resnet(), where)
     assert [p.shape for p in a.parameters()] == [p.shape for p in b.parameters()]
 
 
@@ -256,7 +278,7 @@ def test_a_model_takes_as_long_as_itself() -> None:
 
 
 def test_a_killed_run_goes_on_with_the_narrower_model(tmp_path: Path) -> None:
-    passes = [PruneChannels(ratio=0.5), FoldBatchNorm(), QuantizeStatic()]
+    passes = [PruneChannels(ratio=0.5, round_to=1), FoldBatchNorm(), QuantizeStatic()]
     stages = [Stage(step.name, str(number) * 64) for number, step in enumerate(passes)]
 
     def sequence(count: int) -> nn.Module:
@@ -276,7 +298,7 @@ def test_a_killed_run_goes_on_with_the_narrower_model(tmp_path: Path) -> None:
 def test_the_artefact_is_smaller_and_the_same_function(tmp_path: Path) -> None:
     x = images(2, 32).numpy()
     sizes = []
-    for number, steps in enumerate(([], [PruneChannels(ratio=0.5)])):
+    for number, steps in enumerate(([], [PruneChannels(ratio=0.5, round_to=1)])):
         model = resnet()
         for step in steps:
             model = apply_one(step, model, context(images(4, 32)))
@@ -287,13 +309,13 @@ def test_the_artefact_is_smaller_and_the_same_function(tmp_path: Path) -> None:
 
 def test_a_layer_that_has_its_channels_again_breaks_the_promise() -> None:
     where = context(images(4, 32))
-    model = apply_one(PruneChannels(macs=0.7), resnet(), where)
+    model = apply_one(PruneChannels(macs=0.7, round_to=1), resnet(), where)
     model.layer3[0] = resnet().layer3[0]
     model.layer2[0] = resnet().layer2[0]
     with pytest.raises(PromiseBroken, match=r"^prune.channels: 88\.0% of the multiply-accumulates are left, at most"):
-        PruneChannels(macs=0.7).ensures(model, where)
+        PruneChannels(macs=0.7, round_to=1).ensures(model, where)
     with pytest.raises(PromiseBroken, match=r"^prune.channels: no layer has fewer channels than it had$"):
-        PruneChannels(ratio=0.5).ensures(resnet(), where)
+        PruneChannels(ratio=0.5, round_to=1).ensures(resnet(), where)
 
 
 def test_without_torch_pruning_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,4 +324,4 @@ def test_without_torch_pruning_the_extra_is_named(monkeypatch: pytest.MonkeyPatc
     found = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "torch_pruning" else found(name))
     with pytest.raises(MissingExtra, match=r"pruning channels needs an extra: pip install 'compress-toolkit\[train\]'"):
-        apply_one(PruneChannels(ratio=0.5), ConvNet().eval(), context())
+        apply_one(PruneChannels(ratio=0.5, round_to=1), ConvNet().eval(), context())

@@ -123,7 +123,7 @@ def test_every_translator_becomes_narrower_and_its_config_says_so(kind: str) -> 
 def test_the_exported_graph_has_the_heads_and_the_width_that_are_left(name: str, tmp_path: Path) -> None:
     model = decoder(name)
     keys, width = model.config.num_key_value_heads, attention_heads(model)[0].head_dim
-    for step in (PruneHeads(ratio=0.5), PruneFeedForward(ratio=0.5)):
+    for step in (PruneHeads(ratio=0.5), PruneFeedForward(ratio=0.5, round_to=1)):
         model = apply_one(step, model, ids_context(model))
     config = model.config
     assert (config.num_attention_heads, config.head_dim, config.intermediate_size) == (2, width, 48)
@@ -173,7 +173,7 @@ def test_heads_that_write_nothing_go_and_change_nothing(kind: str) -> None:
 def test_ignored_layers_of_a_vit_keep_their_width(kind: str) -> None:
     model = VITS[kind]()
     ffn, attention = feed_forwards(model, context().example())[0], attention_heads(model)[1]
-    steps = [PruneFeedForward(ratio=0.5, ignore=ffn.inputs), PruneHeads(keep=1, ignore=(attention.output,))]
+    steps = [PruneFeedForward(ratio=0.5, round_to=1, ignore=ffn.inputs), PruneHeads(keep=1, ignore=(attention.output,))]
     for step in steps:
         model = apply_one(step, model, context())
     parts = feed_forwards(model, context().example())
@@ -199,7 +199,7 @@ def test_files_hold_the_narrower_model(shape: str, tmp_path: Path) -> None:
 
 
 def test_a_killed_run_goes_on_with_the_narrower_model(tmp_path: Path) -> None:
-    passes: list[Pass] = [PruneHeads(ratio=0.5), PruneFeedForward(ratio=0.5), QuantizeWeights(8)]
+    passes: list[Pass] = [PruneHeads(ratio=0.5), PruneFeedForward(ratio=0.5, round_to=1), QuantizeWeights(8)]
     stages = [Stage(step.name, str(number) * 64) for number, step in enumerate(passes)]
 
     def sequence(count: int) -> nn.Module:
@@ -234,7 +234,9 @@ def test_what_cannot_be_is_told() -> None:
     with pytest.raises(ModelError, match=r"nothing would go: blocks\.0\.mlp\.fc2 reads 48 numbers"):
         apply_one(PruneFeedForward(ratio=0.1, round_to=48), timm_vit(), context())
     with pytest.raises(ModelError, match="the model has no feed-forward part that can become narrower"):
-        apply_one(PruneFeedForward(ratio=0.5), nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).eval(), context())
+        apply_one(
+            PruneFeedForward(ratio=0.5, round_to=1), nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).eval(), context()
+        )
     llama = MODELS["llama"]()
     with pytest.raises(ModelError, match=r"the model is a translator: take prune\.heads, prune\.ffn or prune\.layers"):
         PruneChannels(ratio=0.5).requires(llama, language_context(llama))
@@ -244,4 +246,4 @@ def test_what_is_as_wide_as_it_was_breaks_the_promise() -> None:
     with pytest.raises(PromiseBroken, match=r"^prune.heads: blocks\.0\.attn has 3 heads, at most 1 were to stay$"):
         PruneHeads(keep=1).ensures(timm_vit(), context())
     with pytest.raises(PromiseBroken, match=r"^prune.ffn: blocks\.0\.mlp\.fc2 reads 48 numbers, at most 24 were to"):
-        PruneFeedForward(ratio=0.5).ensures(timm_vit(), context())
+        PruneFeedForward(ratio=0.5, round_to=1).ensures(timm_vit(), context())
