@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 # Their versions can change the bytes of an artefact.  Those that are not installed are left out.
-LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "pillow", "timm", "torch", "torchvision", "transformers")
+LIBRARIES: tuple[str, ...] = ("numpy", "onnx", "onnxruntime", "onnxscript", "pillow", "timm", "torch")
+LIBRARIES += ("torch-pruning", "torchvision", "transformers")
 
 # Parts of the program that only say or show what the others did.
 _WITHOUT_EFFECT = ("__main__.py", "cli", "plan.py", "preflight.py", "progress.py", "report/table.py", "shipped.py")

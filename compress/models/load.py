@@ -7,6 +7,8 @@ chooses among them and holds what they return to the same promises.
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.errors import ModelError, require
@@ -51,14 +53,18 @@ def layer_names(source: ModelSource, *, allow_code: bool = False) -> dict[str, L
 
     from compress.models.attention import split_attention
     from compress.models.layers import weighted_layers
+    from compress.models.saved import open_structure
 
     # A path: is its architecture; the others are themselves with weights that are never made.
     name = source.architecture if source.kind == "path" and source.architecture else source.source
     blank = ModelSource(name, weights="random", num_classes=source.num_classes)
-    if blank.kind == "factory":  # the user's code decides how it makes its weights
-        return weighted_layers(split_attention(loader(blank.kind)(blank, allow_code).model))
-    with torch.device("meta"):
-        return weighted_layers(split_attention(loader(blank.kind)(blank, allow_code).model))
+    # the user's code decides how it makes its weights
+    with nullcontext() if blank.kind == "factory" else torch.device("meta"):
+        model = split_attention(loader(blank.kind)(blank, allow_code).model)
+    directory = Path(source.name).expanduser()
+    if source.kind == "path" and directory.is_dir():  # a smaller one of that architecture
+        model = open_structure(model, directory)
+    return weighted_layers(model)
 
 
 def check_finite(model: nn.Module, where: str) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from compress.errors import ModelError
 from compress.models.calls import INPUT, Calls, input_of
 from compress.models.dynamic import DynamicInput, dynamic_inputs
 from compress.models.layers import Weighted, parametrizations, raw_weight, sharing
@@ -117,6 +118,15 @@ def quantized_weights(model: nn.Module) -> dict[str, QuantizedWeight]:
         if part is not None:
             found.setdefault(part, f"{name}.weight")
     return {name: part.quantized for part, name in found.items()}
+
+
+def refuse_quantized(model: nn.Module, who: str) -> None:
+    """Raise ModelError, for the pass `who` that cuts weights, if one of them is quantized, or the activations are."""
+    for name in quantized_weights(model):
+        told = f"the weight of {name.removesuffix('.weight')} is quantized already: put it before the quantize passes"
+        raise ModelError(f"{who}: {told}")
+    if quantized_activations(model):
+        raise ModelError(f"{who}: activations are quantized already: put it before the quantize passes")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A model's values on disk, without pickle: parameters and buffers, masks, quantized weights, activation grids.
 
-The structure is not saved: a resumed run rebuilds it (`Pass.restructure`) and loads the values into it.
+Of the structure only what passes made smaller is saved (`compress.models.structure`); the rest a resumed run rebuilds
+(`Pass.restructure`) before it loads the values.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from compress.models.quantized import (
     set_weight,
     stored,
 )
+from compress.models.structure import restructure, structure_of
 from compress.models.vocabulary import KEPT, keep_tokens, kept_tokens
 from compress.numerics.weight import QuantizedWeight
 
@@ -49,6 +51,7 @@ def save_snapshot(model: nn.Module, directory: Path) -> None:
         "weights": {name: [weight.num_bits, weight.group_size] for name, weight in weights.items()},
         "activations": {key: asdict(grid) for key, grid in quantized_activations(model).items()},
         "dynamic": sorted(dynamic_layers(model)),
+        "structure": structure_of(model),
     }
     (directory / "grids.json").write_text(json.dumps(grids, indent=1, sort_keys=True), encoding="utf-8")
 
@@ -62,8 +65,8 @@ def _alone(value: Tensor) -> Tensor:
 def load_snapshot(model: nn.Module, directory: Path) -> None:
     """Give `model`, of the structure that was saved, the saved values and grids.
 
-    A layer without a bias gets the one that a pass gave it, tokens that a pass dropped are dropped, and layers that a
-    pass factorized get their ranks.
+    A layer without a bias gets the one that a pass gave it, what passes took away (tokens, channels, heads, blocks) is
+    taken away, and layers that a pass factorized get their ranks.
     Raises ModelError if the structure is another.
     """
     from safetensors.torch import load_file
@@ -73,6 +76,7 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
     saved = {name.removeprefix("value/"): value for name, value in values.items() if name.startswith("value/")}
     if KEPT in saved and kept_tokens(model) is None:
         keep_tokens(model, saved[KEPT])
+    restructure(model, grids["structure"])
     give_ranks(model, saved)
     for name, layer in weighted_layers(model).items():
         bias = saved.get(f"{name}.bias".removeprefix("."))

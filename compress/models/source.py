@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Interval
@@ -70,10 +71,11 @@ class ModelSource:
     """Where a model comes from.  A recipe may write `source` alone (`model: timm:resnet18`).
 
     source        'package:NAME', 'timm:NAME', 'torchvision:NAME', 'hf:ORG/NAME@REVISION', 'cifar:NAME' (no weights of
-                  its own), 'path:FILE.safetensors' or 'factory:FILE.py:FUNCTION' (the user's own code; runs only with
-                  --allow-code).  Of a translator: 'package:NAME', 'hf:ORG/NAME@REVISION', 'path:DIRECTORY' (config,
-                  safetensors and tokenizer), 'gguf:FILE.gguf', 'random:SHAPE' (a known shape, fresh weights), or
-                  'new:SHAPE' (the same with a vocabulary of its own, for a pass that trains it).
+                  its own), 'path:FILE.safetensors', 'path:DIRECTORY' (a smaller model that `save_model` wrote) or
+                  'factory:FILE.py:FUNCTION' (the user's own code; runs only with --allow-code).
+                  Of a translator: 'package:NAME', 'hf:ORG/NAME@REVISION', 'path:DIRECTORY' (config, safetensors and
+                  tokenizer), 'gguf:FILE.gguf', 'random:SHAPE' (a known shape, fresh weights), or 'new:SHAPE' (the same
+                  with a vocabulary of its own, for a pass that trains it).
     weights       'pretrained', or 'random' to start from fresh ones: for parity and size, never for quality.
     architecture  the network that the weights of a `path:` belong to, as a source: 'timm:resnet18'.
     num_classes   number of outputs, where it is not the architecture's own.
@@ -217,8 +219,10 @@ def _source_problems(key: str, source: str, kinds: tuple[str, ...], task: str | 
             hint = f"gguf:{name}" if name.endswith(".gguf") else "path:DIRECTORY"
             return [f"{key} '{source}' names a file: a translator is a directory with its config: write {hint}"]
         return []
-    if kind == "path" and not name.endswith(WEIGHT_SUFFIXES):
-        return [f"{key} '{source}' is no file of weights: write one that ends in {', '.join(WEIGHT_SUFFIXES)}"]
+    # text alone does not tell a directory whose name has a dot
+    if kind == "path" and PurePath(name).suffix and not name.endswith((*WEIGHT_SUFFIXES, "/")):
+        known = ", ".join(WEIGHT_SUFFIXES)
+        return [f"{key} '{source}' is no file of weights: write one that ends in {known}, or a directory/"]
     if kind == "factory":
         file, _, function = name.rpartition(":")
         if not file.endswith(".py") or not function.isidentifier():

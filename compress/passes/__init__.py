@@ -10,6 +10,10 @@ from compress.passes.equalize import Equalize
 from compress.passes.factorize import Factorize
 from compress.passes.finetune import Finetune
 from compress.passes.fold_batchnorm import FoldBatchNorm
+from compress.passes.prune_channels import PruneChannels
+from compress.passes.prune_ffn import PruneFeedForward
+from compress.passes.prune_heads import PruneHeads
+from compress.passes.prune_layers import PruneLayers
 from compress.passes.prune_magnitude import PruneMagnitude
 from compress.passes.prune_sparsegpt import PruneSparseGPT
 from compress.passes.prune_wanda import PruneWanda
@@ -32,6 +36,10 @@ __all__ = [
     "Finetune",
     "FoldBatchNorm",
     "Pass",
+    "PruneChannels",
+    "PruneFeedForward",
+    "PruneHeads",
+    "PruneLayers",
     "PruneMagnitude",
     "PruneSparseGPT",
     "PruneWanda",

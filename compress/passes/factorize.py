@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Interval
 
@@ -35,6 +35,8 @@ class Factorize(Pass):
     A layer for which the rank saves nothing stays whole.  The two layers are named NAME.0 and NAME.1: later passes
     select them by the layer's name, or as 're:NAME', not by 're:NAME$'.
     """
+
+    lasts_through_training: ClassVar[bool] = True
 
     rank: Annotated[int, Ge(1)] | None = None
     ratio: Annotated[float, Interval(gt=0, lt=1)] | None = None

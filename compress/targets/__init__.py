@@ -22,6 +22,7 @@ class Target:
     activation_bits  numbers of bits that static activation quantization may take; empty: float activations only.
     granularities    of weight scales: 'tensor', 'channel', 'group'.
     int8_range       largest magnitude of an int8 weight: 127, or 63 where the kernel's sums saturate (AVX2).
+    channel_multiple numbers of channels that kernels are made for: the multiples of this; 1 where nothing is known.
     dynamic_batch    whether the graph's batch axis may be symbolic; False: every shape is fixed, batch 1.
     opset            what is written unless a recipe says otherwise; min_opset … max_opset is what the runtime reads.
     """
@@ -35,6 +36,7 @@ class Target:
     activation_bits: tuple[int, ...]
     granularities: tuple[Literal["tensor", "channel", "group"], ...]
     int8_range: int = 127
+    channel_multiple: int = 1
     dynamic_batch: bool = True
     min_opset: int = 13
     max_opset: int = 26

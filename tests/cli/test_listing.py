@@ -60,8 +60,8 @@ def test_parameters_tell_type_range_and_default() -> None:
 
 def test_a_target_is_shown_with_its_limits() -> None:
     text = shown("rk3588", resolved=False)
-    assert "\n  weight_bits      8\n" in text
-    assert "\n  dynamic_batch    False\n" in text
+    assert "\n  weight_bits       8\n" in text
+    assert "\n  dynamic_batch     False\n" in text
 
 
 def test_a_shipped_recipe_is_found_by_name_and_by_path(recipes: Path, tmp_path: Path) -> None:

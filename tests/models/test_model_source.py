@@ -71,7 +71,8 @@ def test_a_source_that_means_nothing_is_told(source: str, told: str) -> None:
     [
         (
             ModelSource("path:w.pkl", architecture="timm:resnet18"),
-            "source 'path:w.pkl' is no file of weights: write one that ends in .safetensors, .pth, .pt, .bin",
+            "source 'path:w.pkl' is no file of weights: "
+            "write one that ends in .safetensors, .pth, .pt, .bin, or a directory/",
         ),
         (
             ModelSource("path:w.safetensors"),

@@ -25,6 +25,7 @@ from compress.models.masks import masked_layers
 from compress.models.quantized import quantized_activations, stored
 from compress.models.snapshot import load_snapshot, save_snapshot
 from compress.models.source import ModelSource
+from compress.models.structure import NOTED
 from compress.models.translators import load_translator
 from compress.models.vocabulary import KEPT, kept_tokens
 from compress.passes import (
@@ -38,6 +39,10 @@ from compress.passes import (
     Finetune,
     FoldBatchNorm,
     Pass,
+    PruneChannels,
+    PruneFeedForward,
+    PruneHeads,
+    PruneLayers,
     PruneMagnitude,
     PruneSparseGPT,
     PruneWanda,
@@ -96,9 +101,11 @@ def pupil(shape: str) -> World:
 def translator(shape: str) -> World:
     """A translator of random weights."""
     source = ModelSource(f"random:{shape}")
+    ids = torch.arange(4, 40)[None]
+    batch = (ids,) if load_translator(source).family == "decoder" else (ids, torch.ones_like(ids), ids)
     return World(
         lambda: load_translator(source).model,
-        lambda: Context(lambda: iter(()), load("generic"), translator=load_translator(source)),
+        lambda: Context(lambda: iter([batch]), load("generic"), translator=load_translator(source)),
         lambda model: read(shape, model),
     )
 
@@ -137,6 +144,12 @@ def multiply_out(model: nn.Module) -> None:
             layer = nn.Linear(down.in_features, up.out_features)
             layer.weight = nn.Parameter(up.weight.detach() @ down.weight.detach())
             setattr(model.get_submodule(parent), child, layer)
+
+
+def forget(model: nn.Module) -> None:
+    """Nothing is known of what was made smaller."""
+    for module in model.modules():
+        vars(module).pop(NOTED, None)
 
 
 @dataclass(frozen=True)
@@ -302,6 +315,52 @@ CASES = {
             "factorize: head is whole, rank 3 was asked for",
             "factorize: blocks.0.qkv is whole, rank 3 was asked for",
         ),
+    ),
+    "prune.channels": Case(
+        (FOLD,),
+        PruneChannels(ratio=0.34, round_to=1),
+        5,
+        forget,
+        ("prune.channels: no layer has fewer channels than it had",) * 2,
+    ),
+    "prune.channels taylor": Case(
+        (FOLD,), PruneChannels(macs=0.8, criterion="taylor", global_ranking=True, round_to=1), 5
+    ),
+    "prune.ffn": Case(
+        (FOLD,),
+        PruneFeedForward(ratio=0.5, round_to=1),
+        5,
+        forget,
+        ("prune.ffn: blocks.0.fc2 reads 8 numbers, at most 4 were to stay",),  # type: ignore[arg-type]
+        worlds={"transformer": PICTURES["transformer"]},
+    ),
+    "prune.ffn translator": Case(
+        (),
+        PruneFeedForward(keep=48),
+        5,
+        None,
+        later=(QuantizeWeights(num_bits=8, targets=("*", "role:embedding")),),
+        worlds={name: LANGUAGES[name] for name in ("tiny-gemma3", "tiny-m2m100")},
+    ),
+    "prune.heads": Case(
+        (),
+        PruneHeads(ratio=0.5),
+        5,
+        forget,
+        ("prune.heads: model.layers.0.self_attn has 2 heads, at most 1 were to stay",),  # type: ignore[arg-type]
+        (QuantizeWeights(num_bits=8, targets=("*", "role:embedding")),),
+        {"tiny-gemma3": LANGUAGES["tiny-gemma3"]},
+    ),
+    "prune.layers": Case((FOLD,), PruneLayers(1), 5, forget, ("prune.layers: 0 blocks are gone, 1 were to go",) * 2),
+    "prune.layers loss": Case((FOLD,), PruneLayers(1, criterion="loss"), 5),
+    "prune.layers translator": Case(
+        (),
+        PruneLayers(1),
+        5,  # of two layers with random weights each matters
+        forget,
+        ("prune.layers: 0 blocks are gone, 1 were to go",) * 2,
+        (QuantizeWeights(num_bits=8, targets=("*", "role:embedding")),),
+        {name: LANGUAGES[name] for name in ("tiny-gemma3", "tiny-m2m100")},
     ),
     "trim.vocabulary": Case(
         (),

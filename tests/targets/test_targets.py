@@ -24,6 +24,7 @@ def test_a_target_says_everything_and_means_something(name: str) -> None:
     assert target.min_opset <= target.opset <= target.max_opset
     assert set(target.weight_bits) <= set(range(2, 9))
     assert 0 < target.int8_range <= 127
+    assert target.channel_multiple in (1, 2, 4, 8, 16, 32)
     assert {target} == {load(name)}
 
 

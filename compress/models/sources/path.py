@@ -1,4 +1,7 @@
-"""path:FILE: weights in a local file (safetensors, or a pickle of tensors only); the recipe names the network."""
+"""path:FILE: weights in a local file (safetensors, or a pickle of tensors only); the recipe names the network.
+
+path:DIRECTORY: a smaller model, as `compress.models.saved.save_model` writes it; the network is the one that it was
+made from."""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PICKLES = (".pth", ".pt", ".bin")
+WEIGHTS = "model.safetensors"  # of a directory
 SHOWN = 3  # wrong weights named in an error
 
 
@@ -26,14 +30,20 @@ def load(source: ModelSource, allow_code: bool) -> LoadedModel:
     if source.architecture is None:
         raise ModelError(f"{source.source}: a file of weights needs its network: write architecture: timm:resnet18")
     file = Path(source.name).expanduser()
-    state = read_state_dict(file)
+    weights = file / WEIGHTS if file.is_dir() else file
+    state = read_state_dict(weights)
     architecture = ModelSource(source.architecture, weights="random", num_classes=source.num_classes)
     if architecture.kind == "path":
         raise ModelError(f"architecture: {source.architecture} is a file of weights, not a network")
     loaded = loader(architecture.kind)(architecture, allow_code)
+    if file.is_dir():
+        from compress.models.attention import split_attention
+        from compress.models.saved import open_structure
+
+        loaded = dataclasses.replace(loaded, model=open_structure(split_attention(loaded.model), file))
     fill(loaded.model, state, str(file))
     return dataclasses.replace(
-        loaded, random_weights=False, description=f"{file.name} ({loaded.description})", licence=_licence(file)
+        loaded, random_weights=False, description=f"{file.name} ({loaded.description})", licence=_licence(weights)
     )
 
 
