@@ -177,6 +177,10 @@ def _pass(
         _tell(name, built.problems(target), parameters, problems)
     if task is not None:
         _tell(name, built.task_problems(task.name, _languages(task)), parameters, problems)
+        for key, file in built.files().items() if check_files else ():
+            if not Path(file).expanduser().exists():
+                told = f"{name}: {key}: there is no file {file}: relative paths start at the current directory"
+                problems.add(_holder_of(file, parameters).place, told)
         if any(built.trains_on()):
             _check_dataset(parameters, "dataset", name, _SETS[task.name], problems, check_files)
     for selector in built.selectors():

@@ -93,13 +93,15 @@ class Teacher:
         return None if self.source is None else ModelSource(self.source, architecture=self.architecture)
 
     def files(self) -> dict[str, str]:
-        """Local files that decide what the teacher is, by key."""
+        """Local files that decide what the teacher is, by key: 'teacher.source'."""
         own = self.model()
         found = {} if own is None else own.files()
-        return found if self.recipe is None else {**found, "recipe": self.recipe}
+        if self.recipe is not None:
+            found["recipe"] = self.recipe
+        return {f"teacher.{key}": file for key, file in found.items()}
 
     def problems(self, task: str | None = None) -> list[str]:
-        """What is wrong, as far as the text and the files tell; each begins with 'teacher'."""
+        """What is wrong, as far as the text tells; each begins with 'teacher'."""
         found = []
         own = self.model()
         if self.source is not None and self.recipe is not None:
@@ -108,12 +110,6 @@ class Teacher:
             found.append("teacher.architecture belongs to a source: give it, or take architecture out")
         if own is not None:
             found += [f"teacher.{problem}" for problem in own.problems(task)]
-        if not found:
-            found += [
-                f"teacher.{key}: there is no file {file}: relative paths start at the current directory"
-                for key, file in self.files().items()
-                if not Path(file).expanduser().exists()
-            ]
         return found
 
 

@@ -135,7 +135,7 @@ def test_sources_of_translators_name_their_files(source: str, files: dict[str, s
         (
             ModelSource("timm:resnet18"),
             "translation",
-            "source: 'timm:' has no translators: write one of package, hf, path, gguf, random, "
+            "source: 'timm:' has no translators: write one of package, hf, path, gguf, random, new, "
             "such as hf:facebook/m2m100_418M",
         ),
         (
