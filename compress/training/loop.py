@@ -68,12 +68,17 @@ class Student(nn.Module):
         self.model, self.compressor, self.label_smoothing = model, compressor, label_smoothing
 
     def forward(self, inputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
-        logits = logits_of(self.model(*inputs))
+        logits = logits_of(self.model(*map(channels_last, inputs)))
         task = functional.cross_entropy(
             logits.flatten(0, -2).float(), labels.flatten(), ignore_index=NOTHING, label_smoothing=self.label_smoothing
         )
         loss: Tensor = self.compressor.loss(task, Batch(inputs, labels))
         return loss
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Images with the channels innermost, as convolutions train fastest on CPUs and GPUs alike; others as they are."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def train(
@@ -97,6 +102,7 @@ def train(
     )
     total = settings.num_steps(len(examples), accelerator.num_processes)
     compressor = Compressor(model, phases, total)
+    model.to(memory_format=torch.channels_last)
     student: Any = Student(model, compressor, settings.label_smoothing)
     _choose_trainable(model, settings)
     optimizer: Any = make_optimizer(student, settings)
@@ -229,7 +235,7 @@ def _gather(accelerator: Accelerator, student: nn.Module, model: nn.Module) -> N
             model.load_state_dict(own)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
-    model.to("cpu")
+    model.to("cpu").to(memory_format=torch.contiguous_format)
 
 
 def _flat(settings: Loop) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Teach(Phase):
         self.student = Watch(model, tuple(pairs))
         self.taught = None
         if isinstance(teacher, nn.Module):
-            teacher.eval()
+            teacher.eval().to(memory_format=torch.channels_last)
             self.taught = Watch(teacher, tuple(dict.fromkeys(pairs.values())))
         self.projections = nn.ModuleDict()
         if pairs:
@@ -116,6 +116,9 @@ class Teach(Phase):
         assert self.student.arguments is not None
         args, keywords = self.student.arguments
         keywords = {key: value for key, value in keywords.items() if key != "labels"}
+        given = tensors((args, keywords))
+        if isinstance(self.teacher, nn.Module) and given:
+            self.teacher.to(given[0].device)  # where the student has been moved to; nothing, if it is there
         with torch.no_grad():
             return self.teacher(*args, **keywords)
 
