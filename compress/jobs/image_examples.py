@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,15 @@ class ImageExamples:
 
     def __init__(self, images: ImageDataset, preprocessor: Preprocessor, augment: Sequence[str] = ()) -> None:
         self.preprocessor, self.augment = preprocessor, tuple(augment)
-        self.file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - as long as this object lives
         self.places: list[tuple[int, int]] = []
         labels = []
-        for sample in images.samples():
-            self.places.append((self.file.tell(), len(sample.encoded)))
-            self.file.write(sample.encoded)
-            labels.append(sample.label)
+        with tempfile.TemporaryFile() as file:
+            for sample in images.samples():
+                self.places.append((file.tell(), len(sample.encoded)))
+                file.write(sample.encoded)
+                labels.append(sample.label)
+            file.flush()
+            self.encoded = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # outlives the file's name
         self.labels: NDArray[np.int64] = np.array(labels, dtype=np.int64)
         self.text = images.text
         height, width = preprocessor.crop
@@ -62,8 +65,7 @@ class ImageExamples:
             kept: NDArray[np.uint8] = self.pixels[row]
             return kept
         start, size = self.places[row]
-        self.file.seek(start)
-        image = self.preprocessor.cut(decode(self.file.read(size), f"dataset '{self.text}': image {row}"))
+        image = self.preprocessor.cut(decode(self.encoded[start : start + size], f"dataset '{self.text}': image {row}"))
         if self.pixels is not None:
             self.pixels[row], self.known[row] = image, 1
         return image

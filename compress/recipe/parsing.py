@@ -180,7 +180,7 @@ def _pass(
         for key, file in built.files().items() if check_files else ():
             if not Path(file).expanduser().exists():
                 told = f"{name}: {key}: there is no file {file}: relative paths start at the current directory"
-                problems.add(_holder_of(file, parameters).place, told)
+                problems.add(_at(parameters, key).place, told)
         if any(built.trains_on()):
             _check_dataset(parameters, "dataset", name, _SETS[task.name], problems, check_files)
     for selector in built.selectors():
@@ -220,6 +220,13 @@ def _tell(label: str, messages: Iterable[str], node: Node, problems: Problems) -
         key = re.match(r"\w*", message)
         place = node.mapping[key[0]].place if key and key[0] in node.mapping else node.place
         problems.add(place, f"{label}: {message}")
+
+
+def _at(node: Node, path: str) -> Node:
+    """The node below at keys 'a.b', or the nearest above it that there is."""
+    for key in path.split("."):
+        node = node.mapping.get(key, node)
+    return node
 
 
 def _holder_of(selector: str, node: Node) -> Node:
