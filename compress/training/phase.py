@@ -23,7 +23,8 @@ class Phase(nn.Module):
         return task_loss
 
     def step(self, done: float) -> None:
-        """Called after each optimizer step; `done` is the share of the training that lies behind, in (0, 1]."""
+        """Called after each optimizer step, and when a training goes on; `done` is the share of it that lies behind, in
+        (0, 1], or 0 where nobody knows it."""
         return
 
     def finish(self) -> None:
@@ -52,6 +53,7 @@ class Compressor(nn.Module):
         self.phases = nn.ModuleList(phases)
         self.total_steps = total_steps
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_load_state_dict_post_hook(Compressor._go_on)  # type: ignore[no-untyped-call]
 
     @property
     def model(self) -> nn.Module:
@@ -72,10 +74,20 @@ class Compressor(nn.Module):
     def step(self) -> None:
         """To be called after each optimizer step."""
         self.steps += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        """Schedules are functions of the steps that were done."""
         done = min(1.0, int(self.steps) / self.total_steps) if self.total_steps else 0.0
         for phase in self.phases:
             assert isinstance(phase, Phase)
             phase.step(done)
+
+    @staticmethod
+    def _go_on(compressor: Any, keys: Any) -> None:
+        """A state was loaded: phases are where they were when it was saved."""
+        if int(compressor.steps):
+            compressor._tell()
 
     def finalize(self) -> nn.Module:
         """End the training: the model, in eval mode, as the passes promise it, with nothing left to be learned."""

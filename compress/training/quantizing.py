@@ -18,6 +18,7 @@ from compress.models.layers import Weighted
 from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight, ObservedActivation
 from compress.models.quantized import (
     QuantizedActivation,
+    keep_quantizing,
     parametrizations,
     quantized_activations,
     set_activations,
@@ -66,11 +67,13 @@ class LearnGrids(Phase):
         self._model = [model]
         self.keys, self.pairs, self.freeze, self.frozen = dict(keys), pairs, freeze, False
         self.before = quantized_activations(model)
+        self.norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        self.holding = None if freeze is None else model.register_forward_pre_hook(self._hold_norms)
         for name, norm in pairs:
             positive_gamma(model.get_submodule(name), model.get_submodule(norm))
         self.weights: list[tuple[Weighted, LearnedStepWeight]] = []
         for layer, num_bits in layers.values():
-            if _learned(layer) is not None:  # it is tied to one that was before
+            if learned_weight(layer) is not None:  # it is tied to one that was before
                 continue
             part = LearnedStepWeight(layer.weight.detach(), num_bits, group_size)
             for each in sharing(model, layer):
@@ -80,8 +83,10 @@ class LearnGrids(Phase):
             key: ObservedActivation(first) if observe else LearnedStepActivation(first) for key, first in table.items()
         }
         if self.grids:
-            model.add_module(GRIDS, nn.ModuleList(grid for grid in self.grids.values() if isinstance(grid, nn.Module)))
+            modules = nn.ModuleList(grid for grid in self.grids.values() if isinstance(grid, nn.Module))
+            model.add_module(GRIDS, modules.to(next(model.parameters()).device))
             set_activations(model, {**self.before, **self.grids})
+            keep_quantizing(model, True)
 
     @property
     def model(self) -> nn.Module:
@@ -97,14 +102,18 @@ class LearnGrids(Phase):
             self.frozen = True
             for grid in self.grids.values():
                 grid.freeze()
+
+    def _hold_norms(self, model: nn.Module, inputs: Any) -> None:
+        """Before a forward: loops call `model.train()` whenever they like."""
         if self.frozen:
-            for module in self.model.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            for norm in self.norms:
+                norm.eval()
 
     def finish(self) -> None:
         """Codes, scales and ranges take the place of what was trained, and normalisations are folded."""
         model = self.model
+        if self.holding is not None:
+            self.holding.remove()
         for layer, part in self.weights:
             chain = parametrizations(layer)
             value: Any = chain.original
@@ -117,6 +126,7 @@ class LearnGrids(Phase):
         if self.grids:
             settled = {self.keys.get(key, key): grid.settled() for key, grid in self.grids.items()}
             delattr(model, GRIDS)
+            keep_quantizing(model, False)
             set_activations(model, {**self.before, **settled})
 
 
@@ -134,15 +144,17 @@ def positive_gamma(layer: Any, norm: Any) -> None:
         own.mul_(sign.reshape(-1, *[1] * (own.dim() - 1)))
 
 
-def _learned(layer: nn.Module) -> LearnedStepWeight | None:
+def learned_weight(layer: nn.Module) -> LearnedStepWeight | None:
+    """The grid on which the layer's weight is trained now, or None."""
     if not parametrize.is_parametrized(layer, "weight"):
         return None
     return next((part for part in parametrizations(layer) if isinstance(part, LearnedStepWeight)), None)
 
 
 def _drop_last(layer: nn.Module) -> None:
-    """Take the last parametrization of the weight off; the others stay."""
-    kept = list(parametrizations(layer))[:-1]
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-    for part in kept:
-        parametrize.register_parametrization(layer, "weight", part, unsafe=True)
+    """Take the last parametrization of the weight off, to make place for another: the others stay.
+
+    The weight stays parametrized: `remove_parametrizations` would change the class, which copies of the model share.
+    """
+    chain = parametrizations(layer)
+    del chain[len(chain) - 1]

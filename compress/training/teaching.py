@@ -116,6 +116,8 @@ class Teach(Phase):
         assert self.student.arguments is not None
         args, keywords = self.student.arguments
         keywords = {key: value for key, value in keywords.items() if key != "labels"}
+        if isinstance(self.teacher, nn.Module):
+            _move_beside(self.teacher, tensors((args, keywords)))
         with torch.no_grad():
             return self.teacher(*args, **keywords)
 
@@ -214,5 +216,12 @@ def _places(features: Tensor) -> tuple[int, ...]:
 def _projection(own: Tensor, other: Tensor) -> nn.Module:
     """The learned map from the student's channels to the teacher's."""
     if own.dim() == 4:
-        return nn.Conv2d(own.shape[1], other.shape[1], 1, bias=False)
-    return nn.Linear(own.shape[-1], other.shape[-1], bias=False)
+        return nn.Conv2d(own.shape[1], other.shape[1], 1, bias=False, device=own.device)
+    return nn.Linear(own.shape[-1], other.shape[-1], bias=False, device=own.device)
+
+
+def _move_beside(teacher: nn.Module, given: list[Tensor]) -> None:
+    """Loops move the student to its device; the teacher follows."""
+    first = next(teacher.parameters(), None)
+    if first is not None and given and first.device != given[0].device:
+        teacher.to(given[0].device)
