@@ -60,7 +60,7 @@ class LearnedStepActivation(nn.Module):
         self.register_buffer("held", torch.zeros(1))
 
     def used(self) -> Tensor:
-        """The scale; the parameter has a gradient all along, as DDP wants it, which is zero from when the scale is held."""
+        """The scale.  The parameter has a gradient all along, as DDP wants it; once the scale is held it is zero."""
         return torch.where(self.held > 0, self.held, self.scale.abs().clamp_min(SMALLEST))
 
     def fake_quantize(self, x: Tensor) -> Tensor:

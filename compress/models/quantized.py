@@ -205,8 +205,8 @@ class FakeQuantizing(Calls):
 class ActivationQuantizer:
     """Forward hooks at the root: each forward runs with the tensors of `table` on their grids.
 
-    While a model is trained (`stand`) its class's `forward` does it, in one scope for all forwards: each of them is then
-    one frame, which torch.compile can trace whole.
+    While a model is trained (`stand`) its class's `forward` does it, in one scope for all forwards: each is then one
+    frame, which torch.compile can trace whole.
     """
 
     def __init__(self, table: Mapping[str, ActivationGrid]) -> None:

@@ -275,7 +275,8 @@ class Checkpointed(Net):
 def test_gradient_checkpointing_works_with_weights_and_is_refused_with_activations() -> None:
     """What is repeated in the backward would have no grids: torch notices it."""
     model = lively(Checkpointed(4))
-    compressor = compress.prepare(model, [TrainQuantized(num_bits=4)])
+    model.bn = nn.Identity()
+    compressor = compress.prepare(model, [TrainQuantized(num_bits=4)])  # which needs no inputs then
     Training(model, compressor, torch.optim.SGD(model.parameters(), 0.01)).steps(0, 1)
     model = lively(Checkpointed(4))
     compressor = compress.prepare(model, [TrainQuantized(**GRIDS)], batches=lambda: [(images(),)])
