@@ -59,13 +59,23 @@ class Compressor(nn.Module):
     def model(self) -> nn.Module:
         return self._model[0]
 
+    @property
+    def changes_loss(self) -> bool:
+        """Whether `loss` gives anything but the task's."""
+        return any(isinstance(phase, Phase) and type(phase).loss is not Phase.loss for phase in self.phases)
+
+    def begin(self, total_steps: int | None) -> None:
+        """Say how long the training is, where that is known only when it begins, or goes on."""
+        self.total_steps = total_steps
+        Compressor._go_on(self, None)
+
     def loss(self, task_loss: Tensor, batch: Any = None) -> Tensor:
         """What to lower in place of `task_loss`, which came of the model's last forward.
 
         batch  what the forward was made of: its labels are taken from a `Batch`, from `batch["labels"]` or from the
                last of a tuple; without labels every place counts alike.
         """
-        labels = labels_of(batch)
+        labels = labels_of(batch, self.model)
         for phase in self.phases:
             assert isinstance(phase, Phase)
             task_loss = phase.loss(task_loss, labels)
@@ -98,12 +108,14 @@ class Compressor(nn.Module):
         return model if self._after is None else self._after(model)
 
 
-def labels_of(batch: Any) -> Tensor | None:
-    """The labels in a batch, aligned with the logits; None if there are none to be seen."""
+def labels_of(batch: Any, model: nn.Module | None = None) -> Tensor | None:
+    """The labels in a batch, aligned with the logits of `model`; None if there are none to be seen."""
     if isinstance(batch, Mapping):
         labels = batch.get("labels")
-        if isinstance(labels, Tensor) and labels.dim() == 2:
-            # transformers' decoders shift labels inside: the logits at a place are of the token after it
+        encoder_decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+        shifts = getattr(model, "loss_type", "ForCausalLM") == "ForCausalLM" and not encoder_decoder
+        if isinstance(labels, Tensor) and labels.dim() == 2 and shifts:
+            # transformers' causal models shift labels inside: the logits at a place are of the token after it
             return nn.functional.pad(labels[:, 1:], (0, 1), value=NOTHING)
         return labels if isinstance(labels, Tensor) else None
     labels = getattr(batch, "labels", None)

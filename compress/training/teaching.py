@@ -185,7 +185,7 @@ def logits_loss(settings: LogitsLoss, student: Tensor, teacher: Tensor, labels: 
         rows = confidence_aware_kl(own, theirs, confidence)
     else:
         rows = divergences[settings.divergence](own, theirs)
-    return rows.mean() * temperature**2
+    return rows.sum() / max(1, rows.numel()) * temperature**2  # none is asked for in a part of a batch: no loss
 
 
 def _pairs(model: nn.Module, teacher: Any, loss: FeatureLoss | None, blocks: tuple[str, ...]) -> dict[str, str]:
