@@ -21,7 +21,7 @@ from transformers import TrainerCallback  # noqa: E402
 
 from compress.training.examples import NOTHING  # noqa: E402
 from compress.training.phase import labels_of  # noqa: E402
-from compress.training.quantizing import GRIDS  # noqa: E402
+from compress.training.quantizing import trains_activations  # noqa: E402
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,7 +53,7 @@ class CompressCallback(Preparing, TrainerCallback):  # type: ignore[misc]  # tra
         if args.label_smoothing_factor and any(getattr(each, "teaches", False) for each in self.passes):
             raise CompressError("label_smoothing_factor hides the labels from the model: leave it at 0")
         self.prepare(model, model)
-        if args.gradient_checkpointing and hasattr(model, GRIDS):
+        if args.gradient_checkpointing and trains_activations(model):
             raise CompressError(
                 "gradient_checkpointing repeats forwards without the grids of activations: leave it out"
             )

@@ -80,11 +80,11 @@ class TrainQuantized(TaughtPass):
         return found
 
     def requires(self, model: nn.Module, context: Context) -> None:
-        from compress.training.quantizing import GRIDS
+        from compress.training.quantizing import trains_activations
 
         if not self.layers(model):
             raise ModelError(f"{self.name}: every layer that is selected is quantized already")
-        if self.activation_bits is not None and hasattr(model, GRIDS):
+        if self.activation_bits is not None and trains_activations(model):
             raise ModelError(
                 f"{self.name}: activations are on grids that another pass trains: let one train all of them"
             )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from compress.models.layers import Weighted
+from compress.models.layers import Weighted, weighted_layers
 from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight, ObservedActivation
 from compress.models.quantized import (
     QuantizedActivation,
@@ -27,7 +27,7 @@ from compress.models.quantized import (
 )
 from compress.training.phase import Phase
 
-GRIDS = "learned_activations"  # the model's submodule that holds activations' grids while they are trained
+GRIDS = "learned_activations"  # the submodule that holds activations' grids while they are trained
 _LEAST_GAMMA = 1e-3  # of a normalisation that will be folded: a scale is positive
 
 
@@ -84,7 +84,7 @@ class LearnGrids(Phase):
         }
         if self.grids:
             modules = nn.ModuleList(grid for grid in self.grids.values() if isinstance(grid, nn.Module))
-            model.add_module(GRIDS, modules.to(next(model.parameters()).device))
+            _holder(model).add_module(GRIDS, modules.to(next(model.parameters()).device))
             set_activations(model, {**self.before, **self.grids})
             keep_quantizing(model, True)
 
@@ -125,9 +125,19 @@ class LearnGrids(Phase):
             set_weight(layer, quantized, model)
         if self.grids:
             settled = {self.keys.get(key, key): grid.settled() for key, grid in self.grids.items()}
-            delattr(model, GRIDS)
+            delattr(_holder(model), GRIDS)
             keep_quantizing(model, False)
             set_activations(model, {**self.before, **settled})
+
+
+def trains_activations(model: nn.Module) -> bool:
+    """Whether activations of the model are on grids that are trained now."""
+    return hasattr(_holder(model), GRIDS)
+
+
+def _holder(model: nn.Module) -> nn.Module:
+    """The module of which grids are a part: the model itself, unless that calls whatever is a part of it."""
+    return next(iter(weighted_layers(model).values())) if isinstance(model, nn.Sequential) else model
 
 
 def positive_gamma(layer: Any, norm: Any) -> None:

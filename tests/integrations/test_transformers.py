@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("accelerate", reason="Accelerate is not installed, which the Trainer needs: the extra is 'train'")
+
 import torch
 from torch import Tensor, nn
 from transformers import (

@@ -267,3 +267,12 @@ def test_gradient_checkpointing_works_with_weights_and_is_refused_with_activatio
     compressor = compress.prepare(model, [TrainQuantized(**GRIDS)], batches=lambda: [(images(),)])
     with pytest.raises(CheckpointError):
         Training(model, compressor, torch.optim.SGD(model.parameters(), 0.01)).steps(0, 1)
+
+
+def test_a_sequence_of_modules_is_trained_too() -> None:
+    """It calls all that is a part of it: what is learned may not be one."""
+    model = lively(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)))
+    compressor = compress.prepare(model, [TrainQuantized(**GRIDS)], batches=lambda: [(images(),)])
+    Training(model, compressor, torch.optim.SGD(model.parameters(), 0.01)).steps(0, 2)
+    names = [name for name, _ in compressor.finalize().named_children()]
+    assert names == ["0", "1", "2", "3", "4"]
