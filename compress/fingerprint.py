@@ -15,8 +15,17 @@ from typing import Any
 LIBRARIES: tuple[str, ...] = ("numpy", "onnx", "onnxruntime", "onnxscript", "pillow", "timm", "torch")
 LIBRARIES += ("torch-pruning", "torchvision", "transformers")
 
-# Parts of the program that only say or show what the others did.
-_WITHOUT_EFFECT = ("__main__.py", "cli", "plan.py", "preflight.py", "progress.py", "report/table.py", "shipped.py")
+# Parts of the program that only say or show what the others did, or that run them, or others' programs.
+_WITHOUT_EFFECT: tuple[str, ...] = (
+    "__main__.py",
+    "cli",
+    "plan.py",
+    "preflight.py",
+    "progress.py",
+    "report/table.py",
+    "shipped.py",
+)
+_WITHOUT_EFFECT += ("sweeping", "integrations")
 
 
 def fingerprint(*parts: Any) -> str:

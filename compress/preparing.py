@@ -9,7 +9,8 @@ model = compressor.finalize()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from compress.applying import apply_one, keep_promises
@@ -41,14 +42,19 @@ def prepare(
     train.quantized, finetune) add their losses and grids; what they say of the loop itself (epochs, learning_rate, …)
     is the caller's and has no effect.  What comes after the last of all these is applied by `finalize`.
 
-    model        any module; it keeps its class, and its `state_dict`, which may have entries more, can be saved and
-                 loaded between here and `finalize`.  Wrap it (DDP, torch.compile) after this call.
+    model        any module; it can be saved, loaded and copied between here and `finalize`, though its `state_dict` may
+                 have entries more.  Wrap it (DDP, torch.compile) after this call, and go on with what `finalize` gives.
     teacher      for passes that learn from one: a module, put into eval mode, or a function of the model's arguments.
     batches      calibration inputs for passes that read some: each call starts anew and yields the model's positional
                  arguments as tuples.
     total_steps  of the loop, for schedules (`freeze`, `fade`); without it these do nothing.
 
-    Make the optimizer after this call, of `[*model.parameters(), *compressor.parameters()]`.
+    Make the optimizer after this call, of `[*model.parameters(), *compressor.parameters()]`.  A checkpoint holds the
+    state of the model, the compressor and the optimizer; it is loaded after the same call.
+
+    In several processes, average the gradients of `compressor.parameters()` (projections of features) too: DDP sees the
+    model's alone.  Gradient checkpointing repeats forwards of parts alone, where activations have no grids, and torch
+    refuses that: train without it where activations are quantized.
 
     Raises ModelError for a model that a pass cannot take, and CompressError for a pass that wants what was not given.
     """
@@ -91,22 +97,32 @@ class _Preparing:
         phases = []
         training = self.model.training
         self.model.eval()  # while it is looked at
-        for step in self.passes[: self.num_before]:
-            if isinstance(step, TrainingPass):
-                step.requires(self.model, self.context)
-                phases += step.phases(self.model, self.context)
-            else:
-                before = self.model
-                if apply_one(step, self.model, self.context) is not before:
+        with _own_randomness(self.context.seed):
+            for step in self.passes[: self.num_before]:
+                if isinstance(step, TrainingPass):
+                    step.requires(self.model, self.context)
+                    phases += step.phases(self.model, self.context)
+                elif apply_one(step, self.model, self.context) is not self.model:
                     raise CompressError(f"{step.name} gives another model: apply it first, by compress.apply")
         self.model.train(training)
         return Compressor(self.model, phases, self.total_steps, self.finalize)
 
     def finalize(self, model: nn.Module) -> nn.Module:
-        for step in self.passes[: self.num_before]:
-            if isinstance(step, TrainingPass):
-                model = step.finished(model, self.context)
-        for step in self.passes[self.num_before :]:
-            model = apply_one(step, model, self.context)
-        keep_promises(self.passes, model, self.context)
+        with _own_randomness(self.context.seed):
+            for step in self.passes[: self.num_before]:
+                if isinstance(step, TrainingPass):
+                    model = step.finished(model, self.context)
+            for step in self.passes[self.num_before :]:
+                model = apply_one(step, model, self.context)
+            keep_promises(self.passes, model, self.context)
         return model
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """Scope: what is random comes from the seed; torch's random state outside is left as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

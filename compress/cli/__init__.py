@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from compress.cli.exporting import export
+from compress.cli.sweeping import sweep
 from compress.cli.translating import translate
 from compress.errors import CompressError, require
 
@@ -220,5 +221,6 @@ def schema() -> None:
     typer.echo(as_text(), nl=False)
 
 
+_command(sweep)
 _command(export)
 _command(translate)

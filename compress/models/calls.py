@@ -9,7 +9,6 @@ eager mode, in training loops and under `torch.export` alike.
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 INPUT = "input"  # the key of the model's own input tensor
 
@@ -37,6 +37,9 @@ class Calls(TorchFunctionMode):
     """Scope: the calls of `model`'s forwards reach `on_call`.  Leaves no hook behind.
 
     `start` is the submodule that is called, where it is not the model itself: a block that is trained alone.
+
+    A scope that is entered for every step of a training may `stand`: hooks that stay on the modules, in place of those
+    that come and go with the scope, cost less and are what torch.compile can trace.
     """
 
     def __init__(self, model: nn.Module, start: nn.Module | None = None) -> None:
@@ -44,8 +47,9 @@ class Calls(TorchFunctionMode):
         self.names = {module: name for name, module in model.named_modules()}
         self.model = model
         self.start = start or model
-        self.stack: list[str] = []
-        self.numbers: Counter[tuple[str, str]] = Counter()
+        self.stack: list[str | None] = []  # None: what runs now is this scope's, not the model's
+        self.numbers: dict[tuple[str, str], int] = {}
+        self.standing = self.entered = False
 
     def on_call(self, key: str, function: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
         """Called with each result; what it returns takes the result's place."""
@@ -59,30 +63,54 @@ class Calls(TorchFunctionMode):
         """Called with the positional inputs of every other module of the model, by name; may replace them."""
         return None
 
+    def stand(self) -> list[RemovableHandle]:
+        """Put hooks on all modules below the model itself, whose own `_push` and `_pop` are then the caller's to call.
+
+        The caller removes the hooks.
+        """
+        self.standing = True
+        below = [module for module in self.names if module is not self.model]
+        pushing = [module.register_forward_pre_hook(self._push, prepend=True) for module in below]
+        return pushing + [module.register_forward_hook(self._pop, prepend=True) for module in below]
+
     def __enter__(self) -> Calls:
-        self.handles = [
-            register_module_forward_pre_hook(self._push),  # type: ignore[arg-type]  # may return the inputs, says torch
-            register_module_forward_hook(self._pop, always_call=True),
-        ]
+        if not self.standing:
+            self.handles = [
+                register_module_forward_pre_hook(self._push),  # type: ignore[arg-type]  # may return inputs, says torch
+                register_module_forward_hook(self._pop, always_call=True),
+            ]
+        self.entered = True
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        for handle in self.handles:
-            handle.remove()
+        if not self.standing:
+            for handle in self.handles:
+                handle.remove()
+        # as it was at first: torch.compile makes another graph for each state that it meets
+        self.entered = False
+        self.stack.clear()
+        self.numbers.clear()
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def _push(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not self.entered:
+            return None
         name = self.names.get(module)
-        self.stack.append(self.stack[-1] if name is None and self.stack else name or "")
+        place = self.stack[-1] if name is None and self.stack else name or ""
         if module is self.start:
             self.numbers.clear()
+        self.stack.append(None)
         if module is self.model:
-            return self.on_start(inputs)
-        return None if name is None else self.on_enter(name, inputs)
+            changed: tuple[Any, ...] | None = self.on_start(inputs)
+        else:
+            changed = None if name is None else self.on_enter(name, inputs)
+        self.stack[-1] = place
+        return changed
 
     def _pop(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        self.stack.pop()
+        if self.entered:
+            self.stack.pop()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -90,12 +118,13 @@ class Calls(TorchFunctionMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if not self.stack or name in ("__get__", "__set__", ""):
+        module = self.stack[-1] if self.stack else None
+        if module is None or name in ("__get__", "__set__", ""):
             return result
         function = SAME.get(name, name)
-        place = (self.stack[-1], function)
-        key = f"{place[0]}:{function}:{self.numbers[place]}"
-        self.numbers[place] += 1
+        number = self.numbers.get((module, function), 0)
+        key = f"{module}:{function}:{number}"
+        self.numbers[module, function] = number + 1
         return self.on_call(key, function, args, kwargs, result)
 
 

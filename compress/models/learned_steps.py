@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from compress.models.quantized import QuantizedActivation
 from compress.numerics.grid import nearest
 from compress.numerics.lsq import quantize_learned
-from compress.numerics.ranges import affine_grid
 from compress.numerics.rounding import straight_through
 from compress.numerics.weight import QuantizedWeight, code_range, spread, storable_scales
 
@@ -50,21 +49,29 @@ class LearnedStepWeight(nn.Module):
 class LearnedStepActivation(nn.Module):
     """A tensor's grid whose scale is a parameter (LSQ); the zero point stays where calibration found it."""
 
+    zero_point: Tensor
+    held: Tensor  # the scale from when it was frozen on; 0: it is not
+
     def __init__(self, first: QuantizedActivation) -> None:
         super().__init__()
-        self.zero_point, self.num_bits = first.zero_point, first.num_bits
+        self.num_bits = first.num_bits
+        self.register_buffer("zero_point", torch.tensor(float(first.zero_point)))
         self.scale = nn.Parameter(torch.tensor([first.scale]))
+        self.register_buffer("held", torch.zeros(1))
+
+    def used(self) -> Tensor:
+        """The scale.  The parameter has a gradient all along, as DDP wants it; once the scale is held it is zero."""
+        return torch.where(self.held > 0, self.held, self.scale.abs().clamp_min(SMALLEST))
 
     def fake_quantize(self, x: Tensor) -> Tensor:
-        scale = self.scale.abs().clamp_min(SMALLEST)
-        return quantize_learned(x, scale, self.zero_point, 0, 2**self.num_bits - 1)
+        return quantize_learned(x, self.used(), self.zero_point, 0, 2**self.num_bits - 1)
 
     def settled(self) -> QuantizedActivation:
-        scale = float(self.scale.detach().abs().clamp_min(SMALLEST))
-        return QuantizedActivation(scale, self.zero_point, self.num_bits)
+        return QuantizedActivation(float(self.used().detach()), int(self.zero_point), self.num_bits)
 
+    @torch.no_grad()
     def freeze(self) -> None:
-        self.scale.requires_grad_(False)
+        self.held.copy_(self.used())
 
 
 class ObservedActivation(nn.Module):
@@ -82,10 +89,20 @@ class ObservedActivation(nn.Module):
         if self.training and not self.frozen:
             seen = torch.stack([x.detach().amin(), x.detach().amax()]).to(self.ends)
             self.ends.lerp_(seen, 1 - self.momentum)
-        return self.settled().fake_quantize(x)
+        return torch.fake_quantize_per_tensor_affine(x, *self.grid(), 0, 2**self.num_bits - 1)
+
+    def grid(self) -> tuple[Tensor, Tensor]:
+        """Scale and zero point, as `affine_grid` has them: tensors, so that no forward waits for a device."""
+        limit = 2**self.num_bits - 1
+        low, high = self.ends[0].clamp_max(0.0), self.ends[1].clamp_min(0.0)
+        scale = (high - low) / limit
+        usable = scale >= torch.finfo(torch.float32).tiny  # else all is zero, or too near to it
+        scale = torch.where(usable, scale, 1.0)
+        return scale, torch.where(usable, (-low / scale).round().clamp(0, limit), 0.0).to(torch.int32)
 
     def settled(self) -> QuantizedActivation:
-        return QuantizedActivation(*affine_grid(float(self.ends[0]), float(self.ends[1]), self.num_bits), self.num_bits)
+        scale, zero_point = self.grid()
+        return QuantizedActivation(float(scale), int(zero_point), self.num_bits)
 
     def freeze(self) -> None:
         self.frozen = True

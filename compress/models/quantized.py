@@ -6,6 +6,8 @@ lies here; none asks which pass wrote it.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -196,31 +198,83 @@ class FakeQuantizing(Calls):
 
 
 class ActivationQuantizer:
-    """Forward hooks at the root: each forward runs with the tensors of `table` on their grids."""
+    """Forward hooks at the root: each forward runs with the tensors of `table` on their grids.
+
+    While a model is trained (`stand`) its class's `forward` does it, in one scope for all forwards: each is then one
+    frame, which torch.compile can trace whole.
+    """
 
     def __init__(self, table: Mapping[str, ActivationGrid]) -> None:
         self.table = dict(table)
         self.enabled = True
+        self.scope: FakeQuantizing | None = None
         self.running: list[FakeQuantizing] = []
         self.handles: list[Any] = []
 
     def attach(self, model: nn.Module) -> None:
         self.handles = [
-            model.register_forward_pre_hook(self._start),
+            model.register_forward_pre_hook(self._start, with_kwargs=True),
             model.register_forward_hook(self._end, always_call=True),
         ]
 
-    def _start(self, model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def _start(
+        self, model: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if not self.enabled:
             return None
+        inputs, keywords = self.arguments(model, inputs, keywords)
         scope = FakeQuantizing(model, self.table)
         scope.__enter__()
         self.running.append(scope)
-        return scope._push(model, inputs)  # the scope's own hook came too late for the root itself
+        return scope._push(model, inputs) or inputs, keywords  # the scope's own hook came too late for the root itself
 
     def _end(self, model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if self.running:
             self.running.pop().__exit__(None, None, None)
+
+    def arguments(
+        self, model: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same, the first one by its position, where it is what gets a grid."""
+        if inputs or INPUT not in self.table:
+            return inputs, keywords
+        first = next(iter(inspect.signature(model.forward).parameters))
+        return (keywords[first],), {key: value for key, value in keywords.items() if key != first}
+
+    def stand(self, model: nn.Module) -> None:
+        """Begin a training."""
+        for handle in self.handles:
+            handle.remove()
+        self.scope = FakeQuantizing(model, self.table)
+        self.handles = self.scope.stand()
+        model.__class__ = _quantizing(type(model))
+
+    def settle(self, model: nn.Module) -> None:
+        """End what `stand` began."""
+        for handle in self.handles:
+            handle.remove()
+        self.scope = None
+        model.__class__ = type(model).__mro__[1]
+        self.attach(model)
+
+
+def _quantizing(cls: type[nn.Module]) -> type[nn.Module]:
+    """A class of the same name whose forwards run in the quantizer's scope."""
+
+    @functools.wraps(cls.forward)
+    def forward(model: nn.Module, *inputs: Any, **keywords: Any) -> Any:
+        quantizer = _quantizer(model)
+        if quantizer is None or quantizer.scope is None or not quantizer.enabled:
+            return cls.forward(model, *inputs, **keywords)
+        inputs, keywords = quantizer.arguments(model, inputs, keywords)
+        scope = quantizer.scope
+        scope.__enter__()  # by name: of a `with`, torch.compile takes the mode alone, not what else entering does
+        try:
+            return cls.forward(model, *(scope._push(model, inputs) or inputs), **keywords)
+        finally:
+            scope.__exit__(None, None, None)
+
+    return type(cls.__name__, (cls,), {"forward": forward, "__module__": cls.__module__, "__doc__": cls.__doc__})
 
 
 def set_activations(model: nn.Module, table: Mapping[str, ActivationGrid]) -> None:
@@ -231,12 +285,24 @@ def set_activations(model: nn.Module, table: Mapping[str, ActivationGrid]) -> No
     existing = _quantizer(model)
     if existing is not None:
         existing.table = dict(table)
+        if existing.scope is not None:
+            existing.scope.table = existing.table
         return
     if not table:
         return
     quantizer = ActivationQuantizer(table)
     quantizer.attach(model)
     model.activation_quantizer = quantizer  # type: ignore[assignment]
+
+
+def keep_quantizing(model: nn.Module, standing: bool) -> None:
+    """Begin or end a training: what quantizes activations stays on the modules, or comes and goes with each forward."""
+    quantizer = _quantizer(model)
+    assert quantizer is not None
+    if standing:
+        quantizer.stand(model)
+    else:
+        quantizer.settle(model)
 
 
 def quantized_activations(model: nn.Module) -> dict[str, QuantizedActivation]:

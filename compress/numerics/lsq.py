@@ -15,7 +15,7 @@ def damped(scale: Tensor, damping: float) -> Tensor:
     return scale.detach() + (scale - scale.detach()) * damping
 
 
-def quantize_learned(x: Tensor, scale: Tensor, zero_point: float, low: int, high: int) -> Tensor:
+def quantize_learned(x: Tensor, scale: Tensor, zero_point: Tensor | float, low: int, high: int) -> Tensor:
     """x on the grid (q − zero_point)·scale, q in [low, high]; scale broadcasts against x.
 
     Gradients (LSQ, eq. 3 and 5): of x straight through inside the range, zero outside; of the scale

@@ -101,6 +101,5 @@ def storable_scales(scales: Tensor) -> Tensor:
     float16 keeps 11 bits down to 6.1e-5; a tensor with a smaller non-zero scale is left as it is.
     """
     smallest_normal = torch.finfo(torch.float16).tiny
-    if bool((scales.abs() < smallest_normal).any()) or bool((scales.abs() > 6e4).any()):
-        return scales
-    return scales.half().float()
+    beyond = ((scales.abs() < smallest_normal) | (scales.abs() > 6e4)).any()
+    return torch.where(beyond, scales, scales.half().float())  # no branch on values: trainings do this in every forward

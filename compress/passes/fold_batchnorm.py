@@ -52,6 +52,8 @@ def foldable(model: nn.Module, context: Context) -> list[tuple[str, str]]:
     """(layer, batch normalisation) by name, for each pair that can be one layer."""
     from compress.models.calls import record
 
+    if all(getattr(module, "running_mean", None) is None for module in model.modules()):
+        return []  # without a forward, for which a training of weights alone may have no inputs
     graph = record(model, *context.example())
     ran = [call.module for call in graph if call.function in ("conv1d", "conv2d", "linear", "batch_norm")]
     pairs = []

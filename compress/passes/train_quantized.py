@@ -80,16 +80,23 @@ class TrainQuantized(TaughtPass):
         return found
 
     def requires(self, model: nn.Module, context: Context) -> None:
+        from compress.training.quantizing import trains_activations
+
         if not self.layers(model):
             raise ModelError(f"{self.name}: every layer that is selected is quantized already")
+        if self.activation_bits is not None and trains_activations(model):
+            raise ModelError(
+                f"{self.name}: activations are on grids that another pass trains: let one train all of them"
+            )
 
     def layers(self, model: nn.Module) -> dict[str, Weighted]:
         """The selected layers that are still float."""
         from compress.models.layers import select
         from compress.models.quantized import stored
+        from compress.training.quantizing import learned_weight
 
         chosen = select(model, self.targets, self.ignore, embeddings=True)
-        return {name: layer for name, layer in chosen.items() if stored(layer) is None}
+        return {name: each for name, each in chosen.items() if stored(each) is None and learned_weight(each) is None}
 
     def edges(self, model: nn.Module) -> dict[str, int]:
         """The first and the last layer, with their bits; none if they have those of all others."""

@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.errors import ModelError
 from compress.models.layers import select
+from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight
 from compress.training.examples import NOTHING, Batch, Examples, rows_of_step
 from compress.training.phase import Compressor, Phase, logits_of
 from compress.training.settings import Loop, Track
@@ -174,16 +175,20 @@ def _step(
 
 
 def make_optimizer(student: nn.Module, settings: Loop) -> torch.optim.Optimizer:
-    """The optimizer over all that requires a gradient; what has one axis or none has no weight decay.
+    """The optimizer over all that requires a gradient; scales, and what has one axis or none, have no weight decay.
 
     Raises ModelError if nothing does.
     """
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
     if not parameters:
         raise ModelError("nothing of the model is trained: 'trainable' leaves no weight")
+    grids = [module for module in student.modules() if isinstance(module, LearnedStepWeight | LearnedStepActivation)]
+    scales = {id(scale) for grid in grids for scale in grid.parameters()}
+    decayed = [p for p in parameters if p.dim() > 1 and id(p) not in scales]
+    others = [p for p in parameters if p.dim() <= 1 or id(p) in scales]
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     if settings.optimizer == "adamw":

@@ -23,7 +23,8 @@ class Phase(nn.Module):
         return task_loss
 
     def step(self, done: float) -> None:
-        """Called after each optimizer step; `done` is the share of the training that lies behind, in (0, 1]."""
+        """Called after each optimizer step, and when a training goes on; `done` is the share of it that lies behind, in
+        (0, 1], or 0 where nobody knows it."""
         return
 
     def finish(self) -> None:
@@ -52,10 +53,21 @@ class Compressor(nn.Module):
         self.phases = nn.ModuleList(phases)
         self.total_steps = total_steps
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_load_state_dict_post_hook(Compressor._go_on)  # type: ignore[no-untyped-call]
 
     @property
     def model(self) -> nn.Module:
         return self._model[0]
+
+    @property
+    def changes_loss(self) -> bool:
+        """Whether `loss` gives anything but the task's."""
+        return any(isinstance(phase, Phase) and type(phase).loss is not Phase.loss for phase in self.phases)
+
+    def begin(self, total_steps: int | None) -> None:
+        """Say how long the training is, where that is known only when it begins, or goes on."""
+        self.total_steps = total_steps
+        Compressor._go_on(self, None)
 
     def loss(self, task_loss: Tensor, batch: Any = None) -> Tensor:
         """What to lower in place of `task_loss`, which came of the model's last forward.
@@ -63,7 +75,7 @@ class Compressor(nn.Module):
         batch  what the forward was made of: its labels are taken from a `Batch`, from `batch["labels"]` or from the
                last of a tuple; without labels every place counts alike.
         """
-        labels = labels_of(batch)
+        labels = labels_of(batch, self.model)
         for phase in self.phases:
             assert isinstance(phase, Phase)
             task_loss = phase.loss(task_loss, labels)
@@ -72,10 +84,20 @@ class Compressor(nn.Module):
     def step(self) -> None:
         """To be called after each optimizer step."""
         self.steps += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        """Schedules are functions of the steps that were done."""
         done = min(1.0, int(self.steps) / self.total_steps) if self.total_steps else 0.0
         for phase in self.phases:
             assert isinstance(phase, Phase)
             phase.step(done)
+
+    @staticmethod
+    def _go_on(compressor: Any, keys: Any) -> None:
+        """A state was loaded: phases are where they were when it was saved."""
+        if int(compressor.steps):
+            compressor._tell()
 
     def finalize(self) -> nn.Module:
         """End the training: the model, in eval mode, as the passes promise it, with nothing left to be learned."""
@@ -86,12 +108,14 @@ class Compressor(nn.Module):
         return model if self._after is None else self._after(model)
 
 
-def labels_of(batch: Any) -> Tensor | None:
-    """The labels in a batch, aligned with the logits; None if there are none to be seen."""
+def labels_of(batch: Any, model: nn.Module | None = None) -> Tensor | None:
+    """The labels in a batch, aligned with the logits of `model`; None if there are none to be seen."""
     if isinstance(batch, Mapping):
         labels = batch.get("labels")
-        if isinstance(labels, Tensor) and labels.dim() == 2:
-            # transformers' decoders shift labels inside: the logits at a place are of the token after it
+        encoder_decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+        shifts = getattr(model, "loss_type", "ForCausalLM") == "ForCausalLM" and not encoder_decoder
+        if isinstance(labels, Tensor) and labels.dim() == 2 and shifts:
+            # transformers' causal models shift labels inside: the logits at a place are of the token after it
             return nn.functional.pad(labels[:, 1:], (0, 1), value=NOTHING)
         return labels if isinstance(labels, Tensor) else None
     labels = getattr(batch, "labels", None)

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from compress.models.layers import Weighted, parametrizations, raw_weight, sharing
+from compress.models.layers import Weighted, parametrizations, raw_weight, sharing, weighted_layers
 from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight, ObservedActivation
 from compress.models.quantized import (
     QuantizedActivation,
+    keep_quantizing,
     original_weight,
     quantized_activations,
     set_activations,
@@ -25,7 +26,7 @@ from compress.models.quantized import (
 )
 from compress.training.phase import Phase
 
-GRIDS = "learned_activations"  # the model's submodule that holds activations' grids while they are trained
+GRIDS = "learned_activations"  # the submodule that holds activations' grids while they are trained
 _LEAST_GAMMA = 1e-3  # of a normalisation that will be folded: a scale is positive
 
 
@@ -65,11 +66,13 @@ class LearnGrids(Phase):
         self._model = [model]
         self.keys, self.pairs, self.freeze, self.frozen = dict(keys), pairs, freeze, False
         self.before = quantized_activations(model)
+        self.norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        self.holding = None if freeze is None else model.register_forward_pre_hook(self._hold_norms)
         for name, norm in pairs:
             positive_gamma(model.get_submodule(name), model.get_submodule(norm))
         self.weights: list[tuple[Weighted, LearnedStepWeight]] = []
         for layer, num_bits in layers.values():
-            if _learned(layer) is not None:  # it is tied to one that was before
+            if learned_weight(layer) is not None:  # it is tied to one that was before
                 continue
             part = LearnedStepWeight(layer.weight.detach(), num_bits, group_size)
             for each in sharing(model, layer):
@@ -79,8 +82,10 @@ class LearnGrids(Phase):
             key: ObservedActivation(first) if observe else LearnedStepActivation(first) for key, first in table.items()
         }
         if self.grids:
-            model.add_module(GRIDS, nn.ModuleList(grid for grid in self.grids.values() if isinstance(grid, nn.Module)))
+            modules = nn.ModuleList(grid for grid in self.grids.values() if isinstance(grid, nn.Module))
+            _holder(model).add_module(GRIDS, modules.to(next(model.parameters()).device))
             set_activations(model, {**self.before, **self.grids})
+            keep_quantizing(model, True)
 
     @property
     def model(self) -> nn.Module:
@@ -96,14 +101,18 @@ class LearnGrids(Phase):
             self.frozen = True
             for grid in self.grids.values():
                 grid.freeze()
+
+    def _hold_norms(self, model: nn.Module, inputs: Any) -> None:
+        """Before a forward: loops call `model.train()` whenever they like."""
         if self.frozen:
-            for module in self.model.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            for norm in self.norms:
+                norm.eval()
 
     def finish(self) -> None:
         """Codes, scales and ranges take the place of what was trained, and normalisations are folded."""
         model = self.model
+        if self.holding is not None:
+            self.holding.remove()
         for layer, part in self.weights:
             quantized = part.settled(original_weight(layer))
             for other in sharing(model, layer):
@@ -111,8 +120,19 @@ class LearnGrids(Phase):
             set_weight(layer, quantized, model)
         if self.grids:
             settled = {self.keys.get(key, key): grid.settled() for key, grid in self.grids.items()}
-            delattr(model, GRIDS)
+            delattr(_holder(model), GRIDS)
+            keep_quantizing(model, False)
             set_activations(model, {**self.before, **settled})
+
+
+def trains_activations(model: nn.Module) -> bool:
+    """Whether activations of the model are on grids that are trained now."""
+    return hasattr(_holder(model), GRIDS)
+
+
+def _holder(model: nn.Module) -> nn.Module:
+    """The module of which grids are a part: the model itself, unless that calls whatever is a part of it."""
+    return next(iter(weighted_layers(model).values())) if isinstance(model, nn.Sequential) else model
 
 
 def positive_gamma(layer: Any, norm: Any) -> None:
@@ -130,16 +150,17 @@ def positive_gamma(layer: Any, norm: Any) -> None:
         own.mul_(sign.reshape(-1, *[1] * (own.dim() - 1)))
 
 
-def _learned(layer: nn.Module) -> LearnedStepWeight | None:
+def learned_weight(layer: nn.Module) -> LearnedStepWeight | None:
+    """The grid on which the layer's weight is trained now, or None."""
     if not parametrize.is_parametrized(layer, "weight"):
         return None
     return next((part for part in parametrizations(layer) if isinstance(part, LearnedStepWeight)), None)
 
 
 def _drop(layer: nn.Module, part: LearnedStepWeight) -> None:
-    """Take a parametrization of the weight off; a mask below it stays."""
+    """Take a parametrization of the weight off, to make place for another; a mask below it stays.
+
+    The weight stays parametrized: `remove_parametrizations` would change the class, which copies of the model share.
+    """
     chain = parametrizations(layer)
-    if len(chain) == 1:
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-    else:
-        del chain[list(chain).index(part)]
+    del chain[list(chain).index(part)]

@@ -116,9 +116,8 @@ class Teach(Phase):
         assert self.student.arguments is not None
         args, keywords = self.student.arguments
         keywords = {key: value for key, value in keywords.items() if key != "labels"}
-        given = tensors((args, keywords))
-        if isinstance(self.teacher, nn.Module) and given:
-            self.teacher.to(given[0].device)  # where the student has been moved to; nothing, if it is there
+        if isinstance(self.teacher, nn.Module):
+            _move_beside(self.teacher, tensors((args, keywords)))
         with torch.no_grad():
             return self.teacher(*args, **keywords)
 
@@ -186,7 +185,7 @@ def logits_loss(settings: LogitsLoss, student: Tensor, teacher: Tensor, labels: 
         rows = confidence_aware_kl(own, theirs, confidence)
     else:
         rows = divergences[settings.divergence](own, theirs)
-    return rows.mean() * temperature**2
+    return rows.sum() / max(1, rows.numel()) * temperature**2  # none is asked for in a part of a batch: no loss
 
 
 def _pairs(model: nn.Module, teacher: Any, loss: FeatureLoss | None, blocks: tuple[str, ...]) -> dict[str, str]:
@@ -217,5 +216,12 @@ def _places(features: Tensor) -> tuple[int, ...]:
 def _projection(own: Tensor, other: Tensor) -> nn.Module:
     """The learned map from the student's channels to the teacher's."""
     if own.dim() == 4:
-        return nn.Conv2d(own.shape[1], other.shape[1], 1, bias=False)
-    return nn.Linear(own.shape[-1], other.shape[-1], bias=False)
+        return nn.Conv2d(own.shape[1], other.shape[1], 1, bias=False, device=own.device)
+    return nn.Linear(own.shape[-1], other.shape[-1], bias=False, device=own.device)
+
+
+def _move_beside(teacher: nn.Module, given: list[Tensor]) -> None:
+    """Loops move the student to its device; the teacher follows."""
+    first = next(teacher.parameters(), None)
+    if first is not None and given and first.device != given[0].device:
+        teacher.to(given[0].device)

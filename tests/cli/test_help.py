@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("run", "check", "ls", "show", "table", "verify", "bench", "schema", "export", "translate")
+COMMANDS = ("run", "check", "ls", "show", "table", "verify", "bench", "schema", "export", "translate", "sweep")
 HEAVY = {"torch", "onnx", "onnxruntime", "numpy", "pyarrow", "PIL", "yaml", "rich", "timm", "transformers"}
 HELP = "import sys, runpy\nsys.argv = ['compress', *sys.argv[1:]]\n"
 HELP += "try:\n    runpy.run_module('compress', run_name='__main__')\n"
@@ -24,7 +24,13 @@ def compress(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 # typer reads the parameters of a command with pydantic; without a command there are none.
 @pytest.mark.parametrize(
-    ("arguments", "heavy"), [(["--help"], HEAVY | {"pydantic"}), (["run", "--help"], HEAVY), (["--version"], HEAVY)]
+    ("arguments", "heavy"),
+    [
+        (["--help"], HEAVY | {"pydantic"}),
+        (["run", "--help"], HEAVY),
+        (["sweep", "--help"], HEAVY | {"ray"}),
+        (["--version"], HEAVY),
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str], heavy: set[str]) -> None:
     done = subprocess.run([sys.executable, "-c", HELP, *arguments], capture_output=True, text=True, check=False)

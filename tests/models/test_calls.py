@@ -17,6 +17,7 @@ from compress.models.quantized import (
     FakeQuantizing,
     QuantizedActivation,
     as_float,
+    keep_quantizing,
     quantized_activations,
     set_activations,
     set_weight,
@@ -200,6 +201,49 @@ def test_activation_grids_work_in_each_forward_and_the_graph_is_that_of_the_floa
     by_scope = copy.deepcopy(model)
     with as_float(by_scope, weights=False), FakeQuantizing(by_scope, table):
         assert torch.equal(run(by_scope, images()), outputs[0])
+
+
+class Adding:
+    """A grid that is computed by functions that models call too."""
+
+    def fake_quantize(self, x: Tensor) -> Tensor:
+        return torch.relu_((x + 1) * 2)
+
+
+def test_what_a_grid_computes_does_not_count_as_the_model_s_calls() -> None:
+    model = Mixed()
+    called: list[str] = []
+
+    class Keys(FakeQuantizing):
+        def on_call(self, key: str, function: str, args: Any, kwargs: Any, result: Any) -> Any:
+            called.append(key)
+            return super().on_call(key, function, args, kwargs, result)
+
+    with Keys(model, {INPUT: Adding(), "act:input": Adding(), ":add:0": Adding()}):
+        model(torch.ones(1, 3, 2, 2))
+    assert called == [call.key for call in record(model, torch.ones(1, 3, 2, 2))]
+
+
+def test_while_a_model_is_trained_its_forwards_are_the_same_also_by_keyword_and_after_an_error() -> None:
+    model, table = quantized_net()
+    set_activations(model, table)
+    expected, cls = run(model, images()), type(model)
+    keep_quantizing(model, True)
+    assert isinstance(model, cls)
+    assert type(model).__name__ == cls.__name__
+    with pytest.raises(RuntimeError):
+        model(torch.ones(1, 2, 8, 8))
+    assert left_behind() == (0, 0, 0)
+    with torch.no_grad():
+        assert torch.equal(model(images()), expected)
+        assert torch.equal(model(x=images()), expected)
+        assert torch.equal(copy.deepcopy(model)(images()), expected)
+    keep_quantizing(model, False)
+    assert type(model) is cls
+    assert not any(module._forward_pre_hooks for name, module in model.named_modules() if name)
+    with torch.no_grad():
+        assert torch.equal(model(images()), expected)
+        assert torch.equal(model(x=images()), expected)
 
 
 def test_scopes_within_scopes_see_quantized_values() -> None:
