@@ -154,8 +154,9 @@ def test_a_range_that_is_taken_away_breaks_the_promise() -> None:
 
 def test_what_a_device_does_not_take_is_told_before_any_work() -> None:
     generic = load("generic")
-    assert QuantizeStatic(num_bits=4).problems(generic) == [
-        "num_bits is 4: target generic runs activations of 8 bits",
+    assert QuantizeStatic(num_bits=4).problems(generic) == []
+    assert QuantizeStatic(num_bits=4).problems(load("x86-vnni")) == [
+        "num_bits is 4: target x86-vnni runs activations of 8 bits",
     ]
     weights_only = replace(generic, name="weights-only", activation_bits=(), weight_bits=(4,))
     assert QuantizeStatic(ignore=("role:lst",)).problems(weights_only) == [
