@@ -6,19 +6,17 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.utils.checkpoint import CheckpointError, checkpoint
 
 import compress
-from compress.errors import CompressError, ModelError, PromiseBroken
+from compress.errors import CompressError, ModelError
 from compress.models.quantized import quantized_activations, stored
-from compress.passes import CorrectBias, Distill, Pass, TrainQuantized
-from compress.passes.base import Context
+from compress.passes import CorrectBias, Distill, Pass, PruneMagnitude, TrainQuantized
 from compress.training.phase import Compressor
 from compress.training.settings import FeatureLoss, LogitsLoss
 from tests.nets import images, lively, run
@@ -180,36 +178,12 @@ def test_what_is_frozen_stays_so_whatever_the_loop_does() -> None:
     assert {grid.scale for grid in quantized_activations(model).values()} == {float(value) for value in grids.values()}
 
 
-class KeepOnlyHalf(nn.Module):
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mask", (weight.abs() > weight.abs().median()).to(weight.dtype))
-
-    def forward(self, original: Tensor) -> Tensor:
-        return original * self.mask
-
-
-@dataclass(frozen=True)
-class Halve(Pass):
-    """Half of the weights of conv2 are zero, and stay it."""
-
-    name: ClassVar[str] = "test.halve"
-    lasts_through_training: ClassVar[bool] = True
-
-    def apply(self, model: nn.Module, context: Context) -> nn.Module:
-        parametrize.register_parametrization(model.conv2, "weight", KeepOnlyHalf(model.conv2.weight.detach()))
-        return model
-
-    def ensures(self, model: nn.Module, context: Context) -> None:
-        share = float((model.conv2.weight == 0).float().mean())
-        if share < 0.5:
-            raise PromiseBroken(f"{self.name}: {share:.0%} of the weights are zero")
-
-
 def test_masks_stay_through_a_training_and_into_the_codes() -> None:
     model = net()
     compressor = compress.prepare(
-        model, [Halve(), TrainQuantized(num_bits=4), CorrectBias()], batches=lambda: [(images(),)]
+        model,
+        [PruneMagnitude(sparsity=0.5, targets=("conv2",)), TrainQuantized(num_bits=4), CorrectBias()],
+        batches=lambda: [(images(),)],
     )
     Training(model, compressor, torch.optim.SGD(model.parameters(), 0.1)).steps(0, 3)
     quantized = compressor.finalize()
