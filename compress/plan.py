@@ -22,6 +22,8 @@ from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
+from compress.passes.train_quantized import TrainQuantized
+from compress.passes.training import TaughtPass, TrainingPass
 from compress.passes.trim_vocabulary import TrimVocabulary
 from compress.recipe import Recipe
 
@@ -114,6 +116,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     nodes += _DECODER_BYTES * sum(weight.num_bits < 8 for weight in formats.values())
     num_samples = job.num_calibration if recipe.passes else 0
     samples = sum(forwards(step, num_samples) for step in recipe.passes) + 3 * job.num_evaluation
+    samples += sum(training_forwards(step, job) for step in recipe.passes if isinstance(step, TrainingPass))
     return Plan(
         recipe.name,
         tuple(step.name for step in recipe.passes),
@@ -141,6 +144,13 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
                     weight = layer.weight
                     two_rows = weight.detach().new_zeros((2, *weight.shape[1:]))
                     grid = step.grid(two_rows, None) if isinstance(step, QuantizeWeights) else nearest(two_rows, 8)
+                    formats[name] = _with_rows(grid, _rows_left(recipe, model, layer))
+        if isinstance(step, TrainQuantized):
+            edges = step.edges(model)
+            for name, layer in step.layers(model).items():
+                if name not in formats:
+                    two_rows = layer.weight.detach().new_zeros((2, *layer.weight.shape[1:]))
+                    grid = nearest(two_rows, edges.get(name, step.num_bits), step.group_size)
                     formats[name] = _with_rows(grid, _rows_left(recipe, model, layer))
     return formats
 
@@ -193,6 +203,13 @@ def forwards(step: Pass, num_samples: int) -> float:
         Reconstruct: lambda learned: _TRAINING * learned.iterations * learned.batch_size + 2 * num_samples,
     }
     return known[type(step)](step) if type(step) in known else num_samples
+
+
+def training_forwards(step: TrainingPass, job: Job) -> float:
+    """How many samples' forwards a training is forecast to cost, a teacher's counted as the student's own."""
+    steps = step.num_steps(len(job.examples(step.dataset)))
+    taught = isinstance(step, TaughtPass) and step.teaches
+    return steps * step.batch_size * (_TRAINING + taught)
 
 
 def _forward(job: Job) -> tuple[int, int, float]:

@@ -48,6 +48,17 @@ def test_every_format_is_counted_as_it_is_stored(parameters: str, stored_bytes: 
     assert bytes_of(f"passes=[quantize.weights: {parameters}]")["linear"][1] == expected
 
 
+def test_a_training_s_grids_and_its_steps_are_counted() -> None:
+    layers = bytes_of("passes=[train.quantized: {num_bits: 2}]")
+    assert layers["conv1"] == (8, 16 * 3 * 9 + 16 * 2)  # the first layer has bits of its own
+    assert layers["layer1.0.conv1"] == (2, 16 * 16 * 9 / 4 + 16 * 2)
+    seconds = [
+        plan(parse(Path("tiny.yaml"), [f"passes=[finetune: {{max_steps: {steps}, epochs: null}}]"])).seconds
+        for steps in (1, 10_000)
+    ]
+    assert seconds[1] > 10 * seconds[0]
+
+
 def test_forecasts_are_labelled_and_nothing_is_written() -> None:
     made = plan(parse(Path("tiny.yaml")))
     lines = list(made.lines())
