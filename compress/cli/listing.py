@@ -28,6 +28,7 @@ _MODELS = {
     "path": "path:weights.safetensors, with architecture: naming its network; or path:DIRECTORY of a translator",
     "factory": "your own function: factory:FILE.py:FUNCTION, with --allow-code",
     "gguf": "a translator in a file of llama.cpp's: gguf:model.gguf",
+    "new": "a small translator to be trained, with a vocabulary of its own: new:marian-small",
     "random": f"a translator's shape with random weights: {', '.join(SHAPES[:4])}, …",
 }
 

@@ -80,10 +80,10 @@ class ModelSource:
     architecture  the network that the weights of a `path:` belong to, as a source: 'timm:resnet18'.
     num_classes   number of outputs, where it is not the architecture's own.
     labels        the name of each class: a list, or a file with one name a line.
+    seed          of random weights, or of what a factory draws.
     corpus        parallel text that the vocabulary of a `new:` is learned from, written as a dataset.
     languages     of a `new:`, by their codes: what its vocabulary is for.
     vocab_size    of a `new:`: pieces, all together.
-    seed          of random weights, or of what a factory draws.
     """
 
     source: str
@@ -91,10 +91,10 @@ class ModelSource:
     architecture: str | None = None
     num_classes: Annotated[int, Ge(1)] | None = None
     labels: tuple[str, ...] | str | None = None
+    seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 0
     corpus: str | None = None
     languages: tuple[str, ...] = ()
     vocab_size: Annotated[int, Ge(16)] | None = None
-    seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 0
 
     @property
     def kind(self) -> str:
