@@ -7,6 +7,7 @@ The run itself stays one process.  `python -m compress.launching DIRECTORY` is w
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -64,7 +65,8 @@ class Launcher:
             require("accelerate", "launching a training", "train")
             assert context.directory is not None  # a run gives every pass one
             place = context.directory / "launched"
-            (place / _BEFORE).mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(place, ignore_errors=True)  # what processes left whose result was not taken over
+            (place / _BEFORE).mkdir(parents=True)
             save_snapshot(model, place / _BEFORE)
             order = {
                 "recipe": dump(recipe),
@@ -107,7 +109,7 @@ def work(place: Path) -> None:
 
     order = json.loads((place / _ORDER).read_text(encoding="utf-8"))
     recipe = parse(order["recipe"])
-    state = PartialState(cpu=not _has_gpu())
+    state = PartialState(cpu=not has_gpu())
     job = kind_of(recipe).load(recipe, order["allow_code"])
     reporter = LineReporter(sys.stderr) if state.is_main_process else Reporter()
     context = context_of(recipe, job, order["allow_code"], reporter)
@@ -121,7 +123,7 @@ def work(place: Path) -> None:
         model = apply_one(recipe.passes[order["pass"]], model, context)
     if state.is_main_process:
         partial = place / f"{_AFTER}.partial"
-        partial.mkdir(exist_ok=True)
+        partial.mkdir()
         save_snapshot(model, partial)
         partial.rename(place / _AFTER)
     state.wait_for_everyone()
@@ -144,7 +146,9 @@ def context_of(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -
     )
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether trainings run on one.  Raises MissingExtra without torch."""
+    require("torch", "launching a training", "torch")
     import torch
 
     return torch.cuda.is_available()

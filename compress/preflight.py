@@ -44,14 +44,19 @@ def read_jobs(recipes: Sequence[str], overrides: Sequence[str] = ()) -> list[Job
             jobs.append(Job(asked, path, tuple(overrides), parse(path, overrides)))
         except RecipeError as error:
             problems += error.problems
+    problems += same_named(jobs, "its name")
+    if problems:
+        raise RecipeError(list(dict.fromkeys(problems)))
+    return jobs
+
+
+def same_named(jobs: Sequence[Job], what: str) -> Iterator[str]:
+    """A message for each job whose name an earlier one has; their results would lie in one directory."""
     by_name: dict[str, Job] = {}
     for job in jobs:
         other = by_name.setdefault(job.recipe.name, job)
         if other is not job:
-            problems.append(f"{job.path}: its name '{job.recipe.name}' is also that of {other.path}: rename one")
-    if problems:
-        raise RecipeError(list(dict.fromkeys(problems)))
-    return jobs
+            yield f"{job.path}: {what} '{job.recipe.name}' is also that of {other.path}: rename one"
 
 
 def check_jobs(jobs: Sequence[Job], *, allow_code: bool, lenient: bool = False) -> list[str]:

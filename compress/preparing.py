@@ -9,12 +9,12 @@ model = compressor.finalize()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compress.applying import apply_one, keep_promises
 from compress.errors import CompressError, require
+from compress.models.loaded import randomness
 from compress.passes.base import Context, Pass
 from compress.passes.training import TrainingPass
 from compress.targets import Target, load
@@ -97,7 +97,7 @@ class _Preparing:
         phases = []
         training = self.model.training
         self.model.eval()  # while it is looked at
-        with _own_randomness(self.context.seed):
+        with randomness(self.context.seed):
             for step in self.passes[: self.num_before]:
                 if isinstance(step, TrainingPass):
                     step.requires(self.model, self.context)
@@ -108,7 +108,7 @@ class _Preparing:
         return Compressor(self.model, phases, self.total_steps, self.finalize)
 
     def finalize(self, model: nn.Module) -> nn.Module:
-        with _own_randomness(self.context.seed):
+        with randomness(self.context.seed):
             for step in self.passes[: self.num_before]:
                 if isinstance(step, TrainingPass):
                     model = step.finished(model, self.context)
@@ -116,13 +116,3 @@ class _Preparing:
                 model = apply_one(step, model, self.context)
             keep_promises(self.passes, model, self.context)
         return model
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """Scope: what is random comes from the seed; torch's random state outside is left as it was."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from compress.cli.showing import as_suits
-from compress.errors import CompressError, require
-from compress.launching import IN_PROCESS, Launcher, Trainings
+from compress.errors import CompressError
+from compress.launching import IN_PROCESS, Launcher, Trainings, has_gpu
 from compress.pipeline import run_at
 from compress.place import RUNS, place_of
 from compress.plan import plan
@@ -59,17 +59,10 @@ def trainings(
         raise CompressError(f"there is no file {config_file}: `accelerate config --config_file {config_file}` makes it")
     if launcher == "torchrun" and config_file is not None:
         raise CompressError("--config_file is of accelerate: write --launcher accelerate, or take it out")
-    on_cpu = launcher == "accelerate" and config_file is None and not _has_gpu()
+    on_cpu = launcher == "accelerate" and config_file is None and not has_gpu()
     if on_cpu and num_processes not in (None, 1):
         raise CompressError("accelerate starts several processes on GPUs only: write --launcher torchrun on CPUs")
     return Trainings(track, Launcher(launcher, (*arguments, "--cpu") if on_cpu else tuple(arguments)))
-
-
-def _has_gpu() -> bool:
-    require("torch", "launching a training", "torch")
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def unfinished(jobs: Sequence[Job], options: Options) -> list[Job]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from compress.errors import ModelError
 from compress.models.blocks import find_blocks
 from compress.models.calls import forward, tensors
+from compress.models.hooks import removing
 from compress.models.structure import configs_of, is_translator, keep_items
 
 # The stacks of translators, with the field of the config that counts their layers, and that of the stack's own config.
@@ -43,13 +44,9 @@ def removable_blocks(model: nn.Module, example: Sequence[Tensor]) -> list[str]:
 
         return hook
 
-    handles = [model.get_submodule(name).register_forward_hook(observe(name), with_kwargs=True) for name in blocks]
-    try:
-        with torch.no_grad():
-            forward(model, *example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = (model.get_submodule(name).register_forward_hook(observe(name), with_kwargs=True) for name in blocks)
+    with removing(hooks), torch.no_grad():
+        forward(model, *example)
     return [name for name, (given, made) in shapes.items() if given is not None and given == made]
 
 

@@ -24,7 +24,8 @@ from compress.models.quantized import (
     stored,
 )
 from compress.numerics.grid import steps, zeros
-from compress.numerics.rounding import clamp_through, fake_quantize_learned, straight_through
+from compress.numerics.lsq import quantize_learned
+from compress.numerics.rounding import clamp_through, straight_through
 from compress.numerics.weight import QuantizedWeight, code_range, storable_scales
 
 
@@ -79,7 +80,7 @@ class LearnedActivation(nn.Module):
 
     def fake_quantize(self, x: Tensor) -> Tensor:
         scale = self.before.scale * clamp_through(self.factor, -1.0, 0.0).exp()
-        quantized = fake_quantize_learned(x, scale, self.before.zero_point, 2**self.before.num_bits - 1)
+        quantized = quantize_learned(x, scale, self.before.zero_point, 0, 2**self.before.num_bits - 1)
         if self.drop_probability == 0:
             return quantized
         return torch.where(torch.rand(x.shape, generator=self.generator) < self.drop_probability, x, quantized)

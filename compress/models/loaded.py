@@ -42,11 +42,18 @@ class LoadedModel:
 
 def seeded(seed: int, build: Callable[[], T]) -> T:
     """What `build` returns with torch's random numbers from `seed`; the caller's are left where they were."""
+    with randomness(seed):
+        return build()
+
+
+@contextmanager
+def randomness(seed: int) -> Iterator[None]:
+    """Scope: torch's random numbers are those of the seed; the caller's are left where they were."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build()
+        yield
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def factorize(model: nn.Module, name: str, down: Tensor, up: Tensor) -> LowRank:
         weight.requires_grad_(layer.weight.requires_grad)
     if layer.bias is not None:
         pair[1].bias = layer.bias
-    _replace(model, name, pair)
+    model.set_submodule(name, pair)
     return pair
 
 
@@ -59,7 +59,7 @@ def give_ranks(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
         down = saved.get(f"{name}.0.weight")
         if isinstance(layer, Factorizable) and down is not None and f"{name}.weight" not in saved:
             pair = _empty(layer, len(down), f"{name}.1.bias" in saved)
-            _replace(model, name, pair)
+            model.set_submodule(name, pair)
 
 
 def whole_layers(model: nn.Module) -> dict[str, Weighted]:
@@ -84,8 +84,3 @@ def _empty(layer: Factorizable, rank: int, bias: bool) -> LowRank:
             first, second = nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features, bias)
     pair = LowRank(first, second).to_empty(device=layer.weight.device).to(layer.weight.dtype)
     return pair.train(layer.training)
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)

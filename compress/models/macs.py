@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.models.calls import forward
+from compress.models.hooks import removing
 from compress.models.layers import raw_weight, weighted_layers
 
 
@@ -25,13 +26,8 @@ def positions(model: nn.Module, example: Sequence[Tensor]) -> dict[str, int]:
 
         return hook
 
-    handles = [layer.register_forward_hook(observe(name)) for name, layer in layers.items()]
-    try:
-        with torch.no_grad():
-            forward(model, *example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with removing(layer.register_forward_hook(observe(name)) for name, layer in layers.items()), torch.no_grad():
+        forward(model, *example)
     return {name: found[name] for name in layers}
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from compress.errors import ModelError
 from compress.models.blocks import Reached
+from compress.models.hooks import removing
 from compress.models.layers import Layer
 
 PLACES = 784  # 28 × 28
@@ -89,9 +90,5 @@ def collect(layers: Mapping[str, Layer], runs: int | None = None) -> Iterator[di
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(observe(grams[name])) for name, layer in layers.items()]
-    try:
+    with removing(layer.register_forward_pre_hook(observe(grams[name])) for name, layer in layers.items()):
         yield grams
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from compress.numerics.rounding import straight_through
@@ -26,8 +25,3 @@ def quantize_learned(x: Tensor, scale: Tensor, zero_point: Tensor | float, low: 
     steps = x / scale + zero_point
     inside = steps.clamp(low, high)
     return (straight_through(inside.round(), inside) - zero_point) * scale
-
-
-def first_scale(x: Tensor, largest: int) -> Tensor:
-    """2·E|x| / √largest: where LSQ begins (sec. 2.1).  x [rows, K] → [rows, 1]."""
-    return (2 * x.abs().mean(dim=1, keepdim=True) / math.sqrt(largest)).clamp_min(torch.finfo(torch.float16).tiny)

@@ -1,5 +1,5 @@
 """Learned rounding: every weight goes up or down as the layer's output wants it (AdaRound, Nagel et al. 2020,
-arXiv:2004.10568), with gradients for the grid's scales (LSQ, Esser et al. 2020, arXiv:1902.08153)."""
+arXiv:2004.10568), and gradients that pass through it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,3 @@ def straight_through(rounded: Tensor, original: Tensor) -> Tensor:
 def clamp_through(x: Tensor, low: float, high: float) -> Tensor:
     """x.clamp(low, high) whose gradient passes at both ends too, where torch's (from 2.14 on) is zero."""
     return torch.where((x >= low) & (x <= high), x, x.detach().clamp(low, high))
-
-
-def fake_quantize_learned(x: Tensor, scale: Tensor, zero_point: int, limit: int) -> Tensor:
-    """x on the grid (q − zero_point)·scale, q in [0, limit], with LSQ's gradient for the scale.
-
-    The gradient of the scale is damped by 1/√(elements · limit) (LSQ, sec. 2.2).
-    """
-    damping = 1.0 / math.sqrt(x.numel() * limit)
-    scale = scale.detach() + (scale - scale.detach()) * damping
-    steps = (x / scale + zero_point).clamp(0, limit)
-    return (straight_through(steps.round(), steps) - zero_point) * scale

@@ -88,14 +88,12 @@ def means(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Mean]]:
     """Scope: forwards update the mean output of each layer.  Leaves no hook behind."""
     from torch import nn
 
+    from compress.models.hooks import removing
+
     found = {name: Mean(-1 if isinstance(layer, nn.Linear) else 1) for name, layer in layers.items()}
 
     def observe(mean: Mean) -> Any:
         return lambda module, inputs, output: mean.update(output)
 
-    handles = [layer.register_forward_hook(observe(found[name])) for name, layer in layers.items()]
-    try:
+    with removing(layer.register_forward_hook(observe(found[name])) for name, layer in layers.items()):
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()

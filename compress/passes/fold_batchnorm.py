@@ -36,7 +36,7 @@ class FoldBatchNorm(Pass):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         for layer, norm in foldable(model, context):
             fold(model.get_submodule(layer), model.get_submodule(norm))
-            replace(model, norm, what_remains(model.get_submodule(norm)))
+            model.set_submodule(norm, what_remains(model.get_submodule(norm)))
         return model
 
     def restructure(self, model: nn.Module, context: Context) -> nn.Module:
@@ -108,9 +108,3 @@ def what_remains(norm: Any) -> nn.Module:
     if not children:
         return nn.Identity()
     return children[0] if len(children) == 1 else nn.Sequential(*children)
-
-
-def replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put `module` where `name` is."""
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)

@@ -18,6 +18,7 @@ def influences(model: nn.Module, runs: Sequence[Sequence[str]], context: Context
     import torch
 
     from compress.models.calls import forward
+    from compress.models.hooks import removing
     from compress.numerics.importance import block_influence
 
     given: dict[str, Tensor] = {}
@@ -25,16 +26,12 @@ def influences(model: nn.Module, runs: Sequence[Sequence[str]], context: Context
     handles = _watched(model, {name for run in runs for name in (run[0], run[-1])}, given, made)
     totals, count = [0.0] * len(runs), 0
     batches = list(context.batches())
-    try:
+    with removing(handles), torch.no_grad():
         for batch in context.progress(batches, "influence of blocks", len(batches)):
-            with torch.no_grad():
-                forward(model, *batch)
+            forward(model, *batch)
             count += len(batch[0])
             for place, run in enumerate(runs):
                 totals[place] += float(block_influence(given[run[0]], made[run[-1]])) * len(batch[0])
-    finally:
-        for handle in handles:
-            handle.remove()
     return [total / count for total in totals]
 
 
@@ -69,9 +66,10 @@ def loss_of(model: nn.Module, context: Context) -> Callable[[nn.Module], float]:
     from what `model` gives now."""
     import torch
 
-    from compress.models.calls import forward, tensors
+    from compress.models.calls import forward
     from compress.models.structure import is_translator
     from compress.numerics.importance import divergence, next_token_nll
+    from compress.training.phase import logits_of
 
     batches = list(context.batches())
     if not batches:
@@ -80,8 +78,7 @@ def loss_of(model: nn.Module, context: Context) -> Callable[[nn.Module], float]:
     def logits(each: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         with torch.no_grad():
             output = forward(each, *batch)
-        found = getattr(output, "logits", None)
-        return found if found is not None else tensors(output)[0]
+        return logits_of(output)
 
     if is_translator(model):
         written = 2 if getattr(model.config, "is_encoder_decoder", False) else 0  # whose tokens the logits are of

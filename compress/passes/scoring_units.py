@@ -21,6 +21,7 @@ def contributions(model: nn.Module, units: Mapping[str, int], context: Context) 
     import torch
 
     from compress.models.calls import forward
+    from compress.models.hooks import removing
     from compress.numerics.importance import contribution
 
     moments: dict[str, Tensor] = {}
@@ -36,15 +37,11 @@ def contributions(model: nn.Module, units: Mapping[str, int], context: Context) 
         return hook
 
     layers: dict[str, Any] = {name: model.get_submodule(name) for name in units}
-    handles = [layer.register_forward_pre_hook(observe(name, units[name])) for name, layer in layers.items()]
+    hooks = (layer.register_forward_pre_hook(observe(name, units[name])) for name, layer in layers.items())
     batches = list(context.batches())
-    try:
+    with removing(hooks), torch.no_grad():
         for batch in context.progress(batches, "what is added", len(batches)):
-            with torch.no_grad():
-                forward(model, *batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+            forward(model, *batch)
     for name in units:
         if name not in moments or not bool(torch.isfinite(moments[name]).all()):
             raise ModelError(f"{name} met no calibration data, or values that are not finite")

@@ -79,6 +79,7 @@ def input_ranges(model: nn.Module, sites: list[Site], context: Context) -> list[
 
     from compress.models.calls import forward
     from compress.models.folding import in_features
+    from compress.models.hooks import removing
 
     layers = [model.get_submodule(site.layers[0]) for site in sites]
     found = [torch.zeros(in_features(model, site.layers[0])) for site in sites]
@@ -89,15 +90,11 @@ def input_ranges(model: nn.Module, sites: list[Site], context: Context) -> list[
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(observe(height)) for layer, height in zip(layers, found, strict=True)]
+    hooks = (layer.register_forward_pre_hook(observe(height)) for layer, height in zip(layers, found, strict=True))
     batches = list(context.batches())
-    try:
-        with torch.no_grad():
-            for batch in context.progress(batches, "ranges of channels", len(batches)):
-                forward(model, *batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with removing(hooks), torch.no_grad():
+        for batch in context.progress(batches, "ranges of channels", len(batches)):
+            forward(model, *batch)
     for site, height in zip(sites, found, strict=True):
         if not bool(torch.isfinite(height).all()):
             raise ModelError(f"smooth: the inputs of {site.layers[0]} are not finite on the calibration data")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from compress.errors import CompressError, RecipeError
-from compress.preflight import Job, read_jobs
+from compress.preflight import Job, read_jobs, same_named
 
 _LONGEST = 32  # letters of a value in a name; of a longer one the name has its number
 _CLOSING = {"[": "]", "{": "}", '"': '"', "'": "'"}
@@ -119,13 +119,7 @@ def read_variants(recipes: Sequence[str], overrides: Sequence[str], variations: 
                 jobs += read_jobs([base.asked], texts)
             except RecipeError as error:
                 problems += error.problems
-    by_name: dict[str, Job] = {}
-    for job in jobs:
-        other = by_name.setdefault(job.recipe.name, job)
-        if other is not job:
-            problems.append(
-                f"{job.path}: a variant's name '{job.recipe.name}' is also that of {other.path}: rename one"
-            )
+    problems += same_named(jobs, "a variant's name")
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
     return jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -38,8 +39,9 @@ class Examples(Protocol):
         ...
 
 
+@functools.lru_cache(maxsize=2)  # a batch may begin in one epoch and end in the next
 def order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """All rows once, in the order of that epoch."""
+    """All rows once, in the order of that epoch; not to be changed."""
     shuffled: NDArray[np.int64] = np.random.default_rng((seed, epoch)).permutation(count)
     return shuffled
 

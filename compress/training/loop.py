@@ -56,7 +56,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class History:
-    """The mean loss of every step, and the steps' number."""
+    """The mean loss of every step, over all processes."""
 
     losses: tuple[float, ...]
 

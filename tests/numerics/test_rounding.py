@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compress.numerics.lsq import quantize_learned
 from compress.numerics.rounding import (
     annealed_exponent,
     clamp_through,
-    fake_quantize_learned,
     logits_of,
     rectified_sigmoid,
     rounding_regularizer,
@@ -80,7 +80,7 @@ def test_the_gradient_of_a_learned_scale_is_lsq_s(zero_point: int, below: float)
     limit = 7
     x = torch.tensor([0.26, 9.0, -9.0], requires_grad=True)
     scale = torch.tensor(0.1, requires_grad=True)
-    y = fake_quantize_learned(x, scale, zero_point, limit)
+    y = quantize_learned(x, scale, zero_point, 0, limit)
     assert y.detach().tolist() == pytest.approx([0.3, 0.1 * (limit - zero_point), 0.1 * below])
     y.sum().backward()
     inside, above = 3 - 2.6, limit - zero_point
@@ -94,4 +94,4 @@ def test_the_gradient_of_a_learned_scale_is_lsq_s(zero_point: int, below: float)
 def test_a_learned_grid_is_the_fixed_grid_of_its_scale(value: float, zero_point: int) -> None:
     x, scale = torch.tensor([value]), 0.0625
     fixed = torch.fake_quantize_per_tensor_affine(x, scale, zero_point, 0, 255)
-    assert torch.equal(fake_quantize_learned(x, torch.tensor(scale), zero_point, 255), fixed)
+    assert torch.equal(quantize_learned(x, torch.tensor(scale), zero_point, 0, 255), fixed)
