@@ -48,6 +48,11 @@ def apply(
     """
     device = load(target) if isinstance(target, str) else target
     context = Context(batches, device, seed, progress, translator=translator, examples=examples, teacher=teacher)
+    return apply_all(model, passes, context)
+
+
+def apply_all(model: nn.Module, passes: Sequence[Pass], context: Context) -> nn.Module:
+    """As `apply`, with all that passes may use."""
     with deterministic():
         for step in passes:
             model = apply_one(step, model, context)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compress.applying import apply_one, deterministic
 from compress.errors import CompressError, ModelError, require
-from compress.jobs import Job, kind_of
+from compress.jobs import kind_of
 from compress.passes.base import Context, Pass
 from compress.progress import LineReporter, Reporter
 from compress.recipe import Recipe, dump, parse
-from compress.teachers import teachers, writers
+from compress.teachers import context_of
 from compress.training.settings import Track
 
 if TYPE_CHECKING:
@@ -128,22 +128,6 @@ def work(place: Path) -> None:
         partial.rename(place / _AFTER)
     state.wait_for_everyone()
     state.destroy_process_group()
-
-
-def context_of(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -> Context:
-    """What the passes of a recipe may use."""
-    return Context(
-        job.batches,
-        recipe.device(),
-        recipe.seed,
-        reporter,
-        translator=job.translator,
-        examples=job.examples,
-        corpus=getattr(job, "corpus", None),
-        writer=writers(recipe, allow_code, reporter),
-        teacher=teachers(recipe, job, allow_code, reporter),
-        say=reporter.say,
-    )
 
 
 def has_gpu() -> bool:

@@ -20,9 +20,10 @@ from compress.applying import apply_resumably, deterministic
 from compress.budget import misses
 from compress.errors import ArtefactError, require
 from compress.exporter.card import write_card
+from compress.files import write_text
 from compress.fingerprint import fingerprint, versions
 from compress.jobs import Job, kind_of
-from compress.launching import IN_PROCESS, Trainings, context_of
+from compress.launching import IN_PROCESS, Trainings
 from compress.models.state import weights_sha256
 from compress.place import RUNS, Place, as_json, model_slug, place_of
 from compress.progress import Reporter
@@ -30,7 +31,8 @@ from compress.recipe import Recipe, dump
 from compress.report.row import Row, row_of, write_row
 from compress.results import RECORD, ROW
 from compress.runtime.artefact import Artefact, open_artefact, with_scores
-from compress.stages import Stage, locked, replace_directory, write_text
+from compress.stages import Stage, locked, replace_directory
+from compress.teachers import context_of
 from compress.training.settings import Track
 
 if TYPE_CHECKING:

@@ -70,6 +70,20 @@ class Place:
         return replace(read_row(self.directory / ROW), artefact=str(self.artefact))
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How recipes are run, from the command line; see `compress.pipeline.run`."""
+
+    output: Path = RUNS
+    force: bool = False
+    allow_code: bool = False
+
+    def typed(self) -> list[str]:
+        """Those that a row's command must repeat."""
+        output = [] if self.output == RUNS else ["--output", str(self.output)]
+        return [*output, *(["--allow-code"] if self.allow_code else [])]
+
+
 def place_of(recipe: Recipe, output: Path = RUNS, command: str = "") -> Place:
     """Where a run of the recipe works.  Raises DataError or ModelError for data or model files that cannot be read."""
     return Place(output / recipe.name, decided_by(recipe), recipe, command)
@@ -84,7 +98,7 @@ def decided_by(recipe: Recipe) -> dict[str, Any]:
         "recipe": dump(recipe),
         "code": code_version(),
         "versions": versions(),
-        "files": {key: _file_sha256(file) for key, file in files_of(recipe).items()},
+        "files": {key: path_sha256(file) for key, file in files_of(recipe).items()},
         "data": kind_of(recipe).fingerprints(recipe),
     }
 
@@ -97,7 +111,7 @@ def files_of(recipe: Recipe) -> dict[str, str]:
     return found
 
 
-def _file_sha256(file: str) -> str:
+def path_sha256(file: str) -> str:
     """Of a file, or of all files of a directory with their names."""
     path = Path(file).expanduser()
     try:

@@ -137,20 +137,18 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
 
     formats: dict[str, QuantizedWeight] = {}
     for step in recipe.passes:
-        if isinstance(step, QuantizeWeights | QuantizeStatic | QuantizeDynamic):
-            embeddings = isinstance(step, QuantizeWeights)
+        if isinstance(step, QuantizeWeights | QuantizeStatic | QuantizeDynamic | TrainQuantized):
+            embeddings = isinstance(step, QuantizeWeights | TrainQuantized)
+            edges = step.edges(model) if isinstance(step, TrainQuantized) else {}
             for name, layer in select(model, step.targets, step.ignore, embeddings=embeddings).items():
                 if name not in formats:  # the codes of the first pass stay
-                    weight = layer.weight
-                    two_rows = weight.detach().new_zeros((2, *weight.shape[1:]))
-                    grid = step.grid(two_rows, None) if isinstance(step, QuantizeWeights) else nearest(two_rows, 8)
-                    formats[name] = _with_rows(grid, _rows_left(recipe, model, layer))
-        if isinstance(step, TrainQuantized):
-            edges = step.edges(model)
-            for name, layer in step.layers(model).items():
-                if name not in formats:
                     two_rows = layer.weight.detach().new_zeros((2, *layer.weight.shape[1:]))
-                    grid = nearest(two_rows, edges.get(name, step.num_bits), step.group_size)
+                    if isinstance(step, QuantizeWeights):
+                        grid = step.grid(two_rows, None)
+                    elif isinstance(step, TrainQuantized):
+                        grid = nearest(two_rows, edges.get(name, step.num_bits), step.group_size)
+                    else:
+                        grid = nearest(two_rows, 8)
                     formats[name] = _with_rows(grid, _rows_left(recipe, model, layer))
     return formats
 

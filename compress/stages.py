@@ -87,14 +87,6 @@ def replace_directory(source: Path, destination: Path, change: Callable[[Path], 
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file all at once: readers see the old text or the new, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
-
-
 @contextmanager
 def locked(directory: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Scope: no other process works in `directory`.  The system frees the lock of a process that is killed.

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.applying import apply
+from compress.applying import apply_all
 from compress.errors import ModelError
-from compress.fingerprint import file_sha256, fingerprint
+from compress.fingerprint import fingerprint
 from compress.jobs import Job, kind_of
 from compress.models.state import weights_sha256
-from compress.passes.base import silent
+from compress.passes.base import Context, silent
+from compress.place import path_sha256
 from compress.progress import Reporter
 from compress.recipe import Recipe, dump, parse
 
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
 
     from compress.tasks.translates import Translates
     from compress.training.settings import Teacher
+
+
+def context_of(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -> Context:
+    """What the passes of a recipe may use."""
+    return Context(
+        job.batches,
+        recipe.device(),
+        recipe.seed,
+        reporter,
+        translator=job.translator,
+        examples=job.examples,
+        corpus=job.corpus,
+        writer=writers(recipe, allow_code, reporter),
+        teacher=teachers(recipe, job, allow_code, reporter),
+        say=reporter.say,
+    )
 
 
 def teachers(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -> Callable[[Teacher], Callable[..., Any]]:
@@ -47,17 +64,7 @@ def teachers(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -> 
         if other.task.name != recipe.task.name:
             raise ModelError(f"teacher: {teacher.recipe} is of task '{other.task.name}', not '{recipe.task.name}'")
         taught = kind_of(other).load(other, allow_code)
-        return apply(
-            taught.model,
-            other.passes,
-            taught.batches,
-            target=other.device(),
-            seed=other.seed,
-            progress=reporter,
-            translator=taught.translator,
-            examples=taught.examples,
-            teacher=teachers(other, taught, allow_code, reporter),
-        )
+        return apply_all(taught.model, other.passes, context_of(other, taught, allow_code, reporter))
 
     return load
 
@@ -75,9 +82,7 @@ class TeacherWriter:
 
     @property
     def sha256(self) -> str:
-        files = {
-            key: file_sha256(Path(file)) for key, file in self.recipe.model.files().items() if Path(file).is_file()
-        }
+        files = {key: path_sha256(file) for key, file in self.recipe.model.files().items()}
         return fingerprint(dump(self.recipe)["model"], dump(self.recipe)["task"]["translation"]["shots"], files)
 
     def open(self) -> Translates:

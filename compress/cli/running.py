@@ -12,7 +12,7 @@ from compress.cli.showing import as_suits
 from compress.errors import CompressError
 from compress.launching import IN_PROCESS, Launcher, Trainings, has_gpu
 from compress.pipeline import run_at
-from compress.place import RUNS, place_of
+from compress.place import RunOptions, place_of
 from compress.plan import plan
 from compress.preflight import Job
 from compress.progress import reporter_for
@@ -26,19 +26,11 @@ class Crash(Exception):
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(RunOptions):
     """Of the command line."""
 
-    output: Path
-    force: bool
-    allow_code: bool
-    quiet: bool
+    quiet: bool = False
     trainings: Trainings = IN_PROCESS
-
-    def typed(self) -> list[str]:
-        """Those that a row's command must repeat."""
-        output = [] if self.output == RUNS else ["--output", str(self.output)]
-        return [*output, *(["--allow-code"] if self.allow_code else [])]
 
 
 def trainings(

@@ -46,9 +46,9 @@ def sweep(
     """
     from compress.cli.running import report
     from compress.errors import CompressError, require
+    from compress.place import RunOptions
     from compress.progress import reporter_for
     from compress.sweeping.local import run_local
-    from compress.sweeping.outcome import Options
     from compress.sweeping.ray import Resources, run_on_ray
     from compress.sweeping.variants import parse_variation, read_variants
 
@@ -57,7 +57,7 @@ def sweep(
         raise CompressError("--address, --jobs, --cpus-per-run and --gpus-per-run are of --engine ray")
     todo = read_variants(recipes, overrides or (), [parse_variation(text) for text in vary or ()])
     require("torch", "compress sweep", "torch")
-    options, reporter = Options(output, force, allow_code), reporter_for(quiet)
+    options, reporter = RunOptions(output, force, allow_code), reporter_for(quiet)
     local = engine == "local"
     outcomes = run_local(todo, options, reporter) if local else run_on_ray(todo, options, resources, reporter)
     rows = [outcome.row for outcome in outcomes if outcome.row is not None]

@@ -58,7 +58,8 @@ def describe(
 def _quantization(model: nn.Module) -> dict[str, Any]:
     """What compress.json says of weights and activations, and of a vocabulary that was trimmed."""
     from compress.exporter.codecs import stored_bytes
-    from compress.models.quantized import quantized_activations, quantized_weights
+    from compress.models.activations import quantized_activations
+    from compress.models.quantized import quantized_weights
     from compress.models.vocabulary import first_vocabulary_size, kept_tokens
 
     weights = {

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compress.errors import ParityError
-from compress.models.quantized import as_float, quantized_activations
+from compress.models.activations import quantized_activations
+from compress.models.quantized import as_float
 
 Float = NDArray[np.float32]
 

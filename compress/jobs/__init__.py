@@ -67,6 +67,13 @@ class Job(Protocol):
         """
         ...
 
+    def corpus(self, dataset: str | None) -> Sequence[Example]:
+        """Of translators: the texts of `dataset`, or of the calibration's set, with their translations in all pairs.
+
+        Raises DataError; ModelError where there are no texts.
+        """
+        ...
+
     def another(self, source: ModelSource, allow_code: bool) -> nn.Module:
         """Another model of the same kind, such as a teacher.  Raises ModelError."""
         ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,15 @@ KEPT_BYTES = 1 << 30  # decoded images up to so many bytes stay in memory
 _SHIFT = 8  # an image is shifted by up to one such part of its side
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The bytes of images one after another, where each begins and how many it has, and their classes."""
+
+    content: mmap.mmap
+    places: list[tuple[int, int]]
+    labels: NDArray[np.int64]
+
+
 class ImageExamples:
     """An `Examples` of a set's images, preprocessed as the model wants them.
 
@@ -29,25 +40,27 @@ class ImageExamples:
     """
 
     def __init__(self, images: ImageDataset, preprocessor: Preprocessor, augment: Sequence[str] = ()) -> None:
-        self.preprocessor, self.augment = preprocessor, tuple(augment)
-        self.places: list[tuple[int, int]] = []
-        labels = []
+        self.images, self.preprocessor, self.augment = images, preprocessor, tuple(augment)
+        height, width = preprocessor.crop
+        small = len(images) * 3 * height * width <= KEPT_BYTES
+        self.pixels = np.zeros((len(images), height, width, 3), np.uint8) if small else None
+        self.known = bytearray(len(images))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def read(self) -> Encoded:
+        """All images undecoded, in a file without a name."""
+        places, labels = [], []
         with tempfile.TemporaryFile() as file:
-            for sample in images.samples():
-                self.places.append((file.tell(), len(sample.encoded)))
+            for sample in self.images.samples():
+                places.append((file.tell(), len(sample.encoded)))
                 file.write(sample.encoded)
                 labels.append(sample.label)
             file.flush()
-            self.encoded = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # outlives the file's name
-        self.labels: NDArray[np.int64] = np.array(labels, dtype=np.int64)
-        self.text = images.text
-        height, width = preprocessor.crop
-        small = len(labels) * 3 * height * width <= KEPT_BYTES
-        self.pixels = np.zeros((len(labels), height, width, 3), np.uint8) if small else None
-        self.known = bytearray(len(labels))
-
-    def __len__(self) -> int:
-        return len(self.labels)
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # outlives the file
+        return Encoded(content, places, np.array(labels, dtype=np.int64))
 
     def batch(self, rows: Sequence[int], draw: np.random.Generator | None) -> Batch:
         """The images of these rows, float32 [N, 3, H, W], and their classes; `draw` None: unvaried."""
@@ -58,14 +71,15 @@ class ImageExamples:
         inputs = self.preprocessor.normalised(np.stack([self._image(row) for row in rows]))
         if draw is not None:
             inputs = varied(inputs, self.augment, draw)
-        return Batch((torch.from_numpy(inputs),), torch.from_numpy(self.labels[list(rows)]))
+        return Batch((torch.from_numpy(inputs),), torch.from_numpy(self.read.labels[list(rows)]))
 
     def _image(self, row: int) -> NDArray[np.uint8]:
         if self.pixels is not None and self.known[row]:
             kept: NDArray[np.uint8] = self.pixels[row]
             return kept
-        start, size = self.places[row]
-        image = self.preprocessor.cut(decode(self.encoded[start : start + size], f"dataset '{self.text}': image {row}"))
+        start, size = self.read.places[row]
+        encoded = self.read.content[start : start + size]
+        image = self.preprocessor.cut(decode(encoded, f"dataset '{self.images.text}': image {row}"))
         if self.pixels is not None:
             self.pixels[row], self.known[row] = image, 1
         return image

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.data.images import ImageDataset, open_images
 from compress.data.preprocess import Preprocessor
-from compress.errors import ArtefactError
+from compress.errors import ArtefactError, ModelError
 from compress.exporter import Card, export
 from compress.jobs import recipe_of
 from compress.passes.base import Progress
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from compress.models.layers import Layer
     from compress.models.loaded import LoadedModel
     from compress.models.source import ModelSource
+    from compress.tasks.translation import Example
     from compress.training.examples import Examples
 
 _PARITY_INPUTS = 8  # real inputs on which the artefact and the torch model are compared after export
@@ -66,6 +67,9 @@ class ImageJob:
 
         for batch in self.task.calibration():
             yield (torch.from_numpy(batch.inputs),)
+
+    def corpus(self, dataset: str | None) -> Sequence[Example]:
+        raise ModelError("images have no texts")
 
     def another(self, source: ModelSource, allow_code: bool) -> nn.Module:
         from compress.models.load import load_model
@@ -136,12 +140,12 @@ def _trained_on(recipe: Recipe, num_classes: int | None = None, labels: Sequence
 
 
 def check_dataset(recipe: Recipe, section: str) -> None:
-    """See `Kind`.  The first image is opened: a set that lists what it does not hold is found out here."""
-    next(iter(open_images(_spec(recipe).dataset if section == "task" else recipe.calibration.dataset)))
+    """See `Kind`."""
+    check_examples(recipe, _spec(recipe).dataset if section == "task" else recipe.calibration.dataset)
 
 
 def check_examples(recipe: Recipe, dataset: str) -> None:
-    """See `Kind`."""
+    """See `Kind`.  The first image is opened: a set that lists what it does not hold is found out here."""
     next(iter(open_images(dataset)))
 
 

@@ -12,6 +12,7 @@ from compress.data.parallel import open_parallel
 from compress.errors import DataError
 from compress.exporter import Card
 from compress.exporter.text import export_translator
+from compress.files import write_text
 from compress.jobs.sequences import examples_in_a_row, sentence_pairs
 from compress.passes.base import Progress
 from compress.recipe import Recipe, TranslationSpec
@@ -21,7 +22,6 @@ from compress.runtime.text import Decoding, Likelihood, Translator, open_transla
 from compress.runtime.text import Translation as Translated
 from compress.runtime.text.measure import TextRuns, measure_text
 from compress.runtime.verify import Verification, verify_scores
-from compress.stages import write_text
 from compress.tasks.base import Scores
 from compress.tasks.translation import Example, Translation, texts_sha256
 from compress.tasks.translation_outputs import Outputs, read_outputs

@@ -224,7 +224,7 @@ def run_block(model: nn.Module, block: str, inputs: Iterable[Arguments]) -> list
     The inputs stay as they are, also where the block works in place.  A hook that has what it wants of an input may
     raise Reached: there is no output for that one.
     """
-    from compress.models.quantized import FakeQuantizing, active_activations
+    from compress.models.activations import FakeQuantizing, active_activations
 
     module = model.get_submodule(block)
     outputs = []

@@ -9,20 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.models.activations import FakeQuantizing, QuantizedActivation, quantized_activations, set_activations
 from compress.models.blocks import Arguments, inside
 from compress.models.calls import tensors
 from compress.models.layers import Layer, parametrizations, weighted_layers
 from compress.models.masks import mask_of
-from compress.models.quantized import (
-    FakeQuantizing,
-    QuantizedActivation,
-    StoredWeight,
-    keep_float_bias,
-    original_weight,
-    quantized_activations,
-    set_activations,
-    stored,
-)
+from compress.models.quantized import StoredWeight, keep_float_bias, original_weight, stored
 from compress.numerics.grid import steps, zeros
 from compress.numerics.lsq import quantize_learned
 from compress.numerics.rounding import clamp_through, straight_through

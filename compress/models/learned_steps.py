@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compress.models.quantized import QuantizedActivation
+from compress.models.activations import QuantizedActivation
 from compress.numerics.grid import nearest
 from compress.numerics.lsq import quantize_learned
 from compress.numerics.rounding import straight_through

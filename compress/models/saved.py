@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from compress.errors import ArtefactError, ModelError
-from compress.models.quantized import quantized_activations, quantized_weights
+from compress.models.activations import quantized_activations
+from compress.models.quantized import quantized_weights
 from compress.models.sources.path import WEIGHTS
 from compress.models.structure import restructure, structure_of
 

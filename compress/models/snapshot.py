@@ -15,19 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from compress.errors import ModelError
+from compress.models.activations import QuantizedActivation, quantized_activations, set_activations
 from compress.models.dynamic import add_dynamic_layers, dynamic_layers
 from compress.models.layers import raw_weight, weighted_layers
 from compress.models.low_rank import give_ranks
 from compress.models.masks import masks, set_mask
-from compress.models.quantized import (
-    QuantizedActivation,
-    StoredWeight,
-    quantized_activations,
-    quantized_weights,
-    set_activations,
-    set_weight,
-    stored,
-)
+from compress.models.quantized import StoredWeight, quantized_weights, set_weight, stored
 from compress.models.structure import restructure, structure_of
 from compress.models.vocabulary import KEPT, keep_tokens, kept_tokens
 from compress.numerics.weight import QuantizedWeight

@@ -10,7 +10,7 @@ from compress.errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.models.quantized import QuantizedActivation
+    from compress.models.activations import QuantizedActivation
     from compress.passes.base import Context
 
 
@@ -31,8 +31,9 @@ def find_grids(
     """
     import torch
 
+    from compress.models.activations import QuantizedActivation
     from compress.models.observe import Observer
-    from compress.models.quantized import QuantizedActivation, as_float
+    from compress.models.quantized import as_float
     from compress.numerics.ranges import FINDERS, Histogram, affine_grid
 
     histograms = {key: Histogram() for key in bits}

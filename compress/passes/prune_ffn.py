@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge
 
 from compress.errors import ModelError, PromiseBroken
-from compress.models.selectors import selector_problems
-from compress.passes.base import Context, Pass, register
+from compress.passes.base import Context, register
+from compress.passes.narrowing import Narrow
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @register("prune.ffn")
 @dataclass(frozen=True)
-class PruneFeedForward(Pass):
+class PruneFeedForward(Narrow):
     """Make the hidden width of every feed-forward part of a transformer smaller.
 
     ratio     the share of the hidden width that goes; rounding leaves more.
@@ -34,28 +34,16 @@ class PruneFeedForward(Pass):
     activations alone: Muralidharan et al. 2024, arXiv:2407.14679).
     """
 
-    lasts_through_training: ClassVar[bool] = True
-
-    ratio: Annotated[float, Interval(gt=0, lt=1)] | None = None
-    keep: Annotated[int, Ge(1)] | None = None
+    goes: ClassVar[str] = "the hidden width"
+    stays: ClassVar[str] = "the width that stays"
+    has: ClassVar[str] = "hidden width"
     round_to: Annotated[int, Ge(1)] | None = None
-    ignore: tuple[str, ...] = ()
-
-    def selectors(self) -> tuple[str, ...]:
-        return self.ignore
 
     def problems(self, target: Target) -> list[str]:
-        problems = selector_problems(self.selectors())
-        if (self.ratio is None) == (self.keep is None):
-            problems.append("give either ratio (of the hidden width, that goes) or keep (the width that stays)")
+        problems = super().problems(target)
         if self.keep is not None and self.round_to is not None:
             problems.append("round_to has no effect on keep: take it out")
         return problems
-
-    def task_problems(self, task: str, languages: tuple[str, ...]) -> list[str]:
-        if task == "translation" and self.ignore:
-            return ["ignore: a translator's config has one hidden width for all layers: take it out"]
-        return []
 
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.models.quantized import refuse_quantized
@@ -69,11 +57,8 @@ class PruneFeedForward(Pass):
 
     def parts(self, model: nn.Module, context: Context) -> list[FeedForward]:
         from compress.models.feedforward import feed_forwards
-        from compress.models.layers import select
 
-        ignored = select(model, self.ignore) if self.ignore else {}
-        parts = feed_forwards(model, context.example())
-        return [part for part in parts if not any(each in ignored for each in (*part.inputs, part.output))]
+        return self.meant(model, feed_forwards(model, context.example()))
 
     def width(self, before: int, context: Context) -> int:
         """What stays of a hidden width."""

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
-
-from annotated_types import Ge, Interval
+from typing import TYPE_CHECKING, ClassVar
 
 from compress.errors import ModelError, PromiseBroken
-from compress.models.selectors import selector_problems
-from compress.passes.base import Context, Pass, register
+from compress.passes.base import Context, register
+from compress.passes.narrowing import Narrow
 
 if TYPE_CHECKING:
     from torch import nn
 
     from compress.models.heads import Heads
-    from compress.targets import Target
 
 
 @register("prune.heads")
 @dataclass(frozen=True)
-class PruneHeads(Pass):
+class PruneHeads(Narrow):
     """Take heads out of every attention: of decoders, of timm's and torchvision's ViTs.
 
     ratio   the share of each attention's heads that goes, rounded down.
@@ -34,25 +31,9 @@ class PruneHeads(Pass):
     go together with it; where all share one, heads of queries go one by one.
     """
 
-    lasts_through_training: ClassVar[bool] = True
-
-    ratio: Annotated[float, Interval(gt=0, lt=1)] | None = None
-    keep: Annotated[int, Ge(1)] | None = None
-    ignore: tuple[str, ...] = ()
-
-    def selectors(self) -> tuple[str, ...]:
-        return self.ignore
-
-    def problems(self, target: Target) -> list[str]:
-        problems = selector_problems(self.selectors())
-        if (self.ratio is None) == (self.keep is None):
-            problems.append("give either ratio (of the heads, that goes) or keep (heads that stay)")
-        return problems
-
-    def task_problems(self, task: str, languages: tuple[str, ...]) -> list[str]:
-        if task == "translation" and self.ignore:
-            return ["ignore: a translator's config has one number of heads for all layers: take it out"]
-        return []
+    goes: ClassVar[str] = "the heads"
+    stays: ClassVar[str] = "heads that stay"
+    has: ClassVar[str] = "number of heads"
 
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.models.quantized import refuse_quantized
@@ -74,10 +55,8 @@ class PruneHeads(Pass):
 
     def attentions(self, model: nn.Module) -> list[Heads]:
         from compress.models.heads import attention_heads
-        from compress.models.layers import select
 
-        ignored = select(model, self.ignore) if self.ignore else {}
-        return [a for a in attention_heads(model) if not any(each in ignored for each in (*a.inputs, a.output))]
+        return self.meant(model, attention_heads(model))
 
     def units(self, attention: Heads) -> int:
         """How many of an attention's units stay."""

@@ -19,12 +19,8 @@ class PruneMagnitude(Prune):
 
     The runtime's kernels are dense: zeros make a download smaller, not an inference faster.
 
-    sparsity  share of the weights that become zero; this or pattern.
-    pattern   N:M, such as 2:4: of every M neighbouring input channels of an output (of a convolution: at one place of
-              its kernel), the N largest weights are kept.
     targets   which convolutions and linear layers: names, globs, 're:…' or 'role:…'; embeddings, and heads that are
               tied to one, only by a selector that means nothing else ('role:embedding').
-    ignore    which of them not.
     scope     the smallest of each output's row, of each layer, or of all layers together.
     """
 

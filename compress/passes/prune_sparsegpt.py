@@ -25,11 +25,6 @@ class PruneSparseGPT(CalibratedPrune):
 
     The runtime's kernels are dense: zeros make a download smaller, not an inference faster.
 
-    sparsity  share of the weights that become zero; this or pattern.
-    pattern   N:M, such as 2:4: of every M neighbouring input channels of an output (of a convolution: at one place of
-              its kernel), N are kept.
-    targets   which convolutions and linear layers: names, globs, 're:…' or 'role:…'; no embeddings.
-    ignore    which of them not.
     scope     the share holds of each layer (in blocks of 128 inputs), as in the paper, or of each output's row.
     damping   share of the mean diagonal of the Hessian that is added to it.
 

@@ -23,11 +23,6 @@ class PruneWanda(CalibratedPrune):
 
     The runtime's kernels are dense: zeros make a download smaller, not an inference faster.
 
-    sparsity  share of the weights that become zero; this or pattern.
-    pattern   N:M, such as 2:4: of every M neighbouring input channels of an output (of a convolution: at one place of
-              its kernel), N are kept.
-    targets   which convolutions and linear layers: names, globs, 're:…' or 'role:…'; no embeddings.
-    ignore    which of them not.
     scope     the smallest scores of each output's row, as in the paper, or of each layer.
 
     Layers go block by block, each on the inputs that the pruned layers before it give.

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 class Prune(Pass):
     """The fields of every prune pass.
 
-    sparsity  share of the weights that become zero, of each layer or in what `scope` says.
-    pattern   N:M, such as 2:4: of every M neighbouring inputs of an output, N are kept.
-    targets   which convolutions and linear layers.
+    sparsity  share of the weights that become zero; this or pattern.
+    pattern   N:M, such as 2:4: of every M neighbouring input channels of an output (of a convolution: at one place of
+              its kernel), N are kept.
+    targets   which convolutions and linear layers: names, globs, 're:…' or 'role:…'; no embeddings.
     ignore    which of them not.
-    scope     among which weights the smallest scores go.
+    scope     among which weights those that matter least go.
     """
 
     sparsity: Annotated[float, Interval(gt=0, lt=1)] | None = None

@@ -58,7 +58,8 @@ class QuantizeDynamic(Pass):
     def requires(self, model: nn.Module, context: Context) -> None:
         import torch
 
-        from compress.models.quantized import quantized_activations, stored
+        from compress.models.activations import quantized_activations
+        from compress.models.quantized import stored
 
         if quantized_activations(model):
             raise ModelError(f"{self.name}: activations are quantized already: leave quantize.static or this out")

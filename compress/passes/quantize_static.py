@@ -15,7 +15,7 @@ from compress.passes.base import Context, Pass, register
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.models.quantized import QuantizedActivation
+    from compress.models.activations import QuantizedActivation
     from compress.targets import Target
 
 
@@ -79,8 +79,9 @@ class QuantizeStatic(Pass):
                 )
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
+        from compress.models.activations import quantized_activations, set_activations
         from compress.models.layers import select
-        from compress.models.quantized import quantized_activations, set_activations, set_weight, stored
+        from compress.models.quantized import set_weight, stored
         from compress.numerics.grid import nearest
 
         layers = select(model, self.targets, self.ignore)
@@ -102,9 +103,10 @@ class QuantizeStatic(Pass):
         return find_grids(model, bits, context, self.name, self.observer, self.percentile)
 
     def ensures(self, model: nn.Module, context: Context) -> None:
+        from compress.models.activations import quantized_activations
         from compress.models.calls import record
         from compress.models.layers import select
-        from compress.models.quantized import quantized_activations, stored
+        from compress.models.quantized import stored
         from compress.models.sites import quantized_calls
 
         layers = select(model, self.targets, self.ignore)

@@ -18,8 +18,8 @@ from compress.passes.training import TaughtPass
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.models.activations import QuantizedActivation
     from compress.models.layers import Weighted
-    from compress.models.quantized import QuantizedActivation
     from compress.targets import Target
     from compress.training.phase import Phase
 

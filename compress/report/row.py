@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from compress.errors import ArtefactError
+from compress.files import write_text
 from compress.runtime.artefact import Artefact
 from compress.runtime.machine import Machine
 from compress.runtime.measurement import Measurement, Prefill
@@ -116,10 +116,7 @@ def _ratio(plain: Mapping[str, Any] | None) -> Ratio | None:
 
 def write_row(row: Row, path: str | Path) -> None:
     """Write the row as JSON, all at once."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(row.to_json(), encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    write_text(Path(path), row.to_json())
 
 
 def read_row(path: str | Path) -> Row:

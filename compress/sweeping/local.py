@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from compress.place import RunOptions
 from compress.preflight import Job
 from compress.progress import Reporter
-from compress.sweeping.outcome import Options, Outcome, outcome_of
+from compress.sweeping.outcome import Outcome, outcome_of
 
 
-def run_local(jobs: Sequence[Job], options: Options, reporter: Reporter) -> list[Outcome]:
+def run_local(jobs: Sequence[Job], options: RunOptions, reporter: Reporter) -> list[Outcome]:
     """What became of each, in their order; one that fails does not stop the others."""
     outcomes = []
     for number, job in enumerate(jobs, 1):

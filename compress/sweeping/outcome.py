@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from compress.errors import CompressError
 from compress.pipeline import run_at
-from compress.place import RUNS, place_of
+from compress.place import RunOptions, place_of
 from compress.preflight import Job, check_jobs
 from compress.progress import Reporter
 from compress.report.row import Row
-
-
-@dataclass(frozen=True)
-class Options:
-    """Of a sweep, for each of its runs; see `compress.pipeline.run`."""
-
-    output: Path = RUNS
-    force: bool = False
-    allow_code: bool = False
-
-    def typed(self) -> list[str]:
-        """Those that a row's command must repeat."""
-        output = [] if self.output == RUNS else ["--output", str(self.output)]
-        return [*output, *(["--allow-code"] if self.allow_code else [])]
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,7 @@ class Outcome:
         return f"{self.name}: failed: {self.error.splitlines()[0]}"
 
 
-def outcome_of(job: Job, options: Options, reporter: Reporter) -> Outcome:
+def outcome_of(job: Job, options: RunOptions, reporter: Reporter) -> Outcome:
     """Run one recipe to its end; a finished one is not done again, one that was killed goes on."""
     name = job.recipe.name
     try:

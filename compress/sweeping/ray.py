@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from compress.errors import CompressError, require
+from compress.place import RunOptions
 from compress.preflight import Job
 from compress.progress import Reporter
-from compress.sweeping.outcome import Options, Outcome, outcome_of
+from compress.sweeping.outcome import Outcome, outcome_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Resources:
     jobs: int | None = None
 
 
-def run_on_ray(jobs: Sequence[Job], options: Options, resources: Resources, reporter: Reporter) -> list[Outcome]:
+def run_on_ray(jobs: Sequence[Job], options: RunOptions, resources: Resources, reporter: Reporter) -> list[Outcome]:
     """What became of each, in their order; one that fails does not stop the others.
 
     When interrupted, all that runs is stopped; the same sweep goes on from there.  Raises CompressError for a cluster
@@ -64,7 +65,7 @@ def run_on_ray(jobs: Sequence[Job], options: Options, resources: Resources, repo
     return [found[number] for number in range(len(jobs))]
 
 
-def _run(job: Job, options: Options, directory: str, threads: int) -> Outcome:
+def _run(job: Job, options: RunOptions, directory: str, threads: int) -> Outcome:
     """On a worker: relative paths start where the command was typed."""
     import torch
 

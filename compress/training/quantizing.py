@@ -14,16 +14,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
+from compress.models.activations import QuantizedActivation, keep_quantizing, quantized_activations, set_activations
 from compress.models.layers import Weighted, parametrizations, raw_weight, sharing, weighted_layers
 from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight, ObservedActivation
-from compress.models.quantized import (
-    QuantizedActivation,
-    keep_quantizing,
-    original_weight,
-    quantized_activations,
-    set_activations,
-    set_weight,
-)
+from compress.models.quantized import original_weight, set_weight
 from compress.training.phase import Phase
 
 GRIDS = "learned_activations"  # the submodule that holds activations' grids while they are trained

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from statistics import median
 from typing import Any, Protocol
 
 from compress.errors import ModelError
+from compress.files import write_text
 from compress.tasks.translates import Translates
 from compress.tasks.translation import Example
 
@@ -64,14 +64,14 @@ def written_by(
         if json.loads((directory / ABOUT).read_text(encoding="utf-8")) != about:
             raise ModelError(f"{directory}: holds what another teacher, text or setting gave: name another directory")
     else:
-        _write(directory / ABOUT, about)
+        write_text(directory / ABOUT, json.dumps(about, ensure_ascii=False))
     translator: Translates | None = None
     written: list[Written] = []
     for number, shard in enumerate(progress(shards, "the teacher translates", len(shards))):
         file = directory / f"shard-{number:06d}.json"
         if not file.is_file():
             translator = translator or writer.open()
-            _write(file, translated(translator, shard))
+            write_text(file, json.dumps(translated(translator, shard), ensure_ascii=False))
         rows = json.loads(file.read_text(encoding="utf-8"))
         written += [Written(example, *row) for example, row in zip(shard, rows, strict=True)]
     return written
@@ -114,9 +114,3 @@ def choose(written: Sequence[Written], fit: Filter) -> list[Example]:
         likeliest = sorted(like, key=lambda n: (written[n].nats_per_token, n))
         chosen |= set(likeliest[: max(1, round(fit.keep * len(likeliest)))])
     return [replace(each.example, reference=each.text) for number, each in enumerate(written) if number in chosen]
-
-
-def _write(path: Path, value: Any) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial, path)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from compress.exporter.build import build
 from compress.exporter.tidy import tidy
+from compress.models.activations import QuantizedActivation, set_activations
 from compress.models.calls import INPUT, record
-from compress.models.quantized import QuantizedActivation, set_activations, set_weight
+from compress.models.quantized import set_weight
 from compress.numerics.weight import QuantizedWeight, spread, storable_scales
 from compress.targets import Target
 

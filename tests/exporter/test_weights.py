@@ -15,7 +15,8 @@ from compress.exporter.build import build
 from compress.exporter.codecs import stored_bytes
 from compress.exporter.tidy import write
 from compress.exporter.weights import with_room_for_bias
-from compress.models.quantized import QuantizedActivation, quantized_weights, set_activations, set_weight
+from compress.models.activations import QuantizedActivation, set_activations
+from compress.models.quantized import quantized_weights, set_weight
 from compress.numerics.weight import QuantizedWeight
 from compress.runtime.session import optimized_ops
 from compress.targets import Target

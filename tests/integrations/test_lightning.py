@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from compress.errors import CompressError
 from compress.integrations.lightning import CompressCallback, Compressed
-from compress.models.quantized import quantized_activations, stored
+from compress.models.activations import quantized_activations
+from compress.models.quantized import stored
 from compress.passes import Distill, TrainQuantized
 from compress.training.settings import FeatureLoss, LogitsLoss
 from tests.nets import images, lively, run

@@ -25,7 +25,8 @@ from transformers import (
 
 from compress.errors import CompressError
 from compress.integrations.transformers import CompressCallback
-from compress.models.quantized import quantized_activations, stored
+from compress.models.activations import quantized_activations
+from compress.models.quantized import stored
 from compress.passes import Distill, Pass, TrainQuantized
 from compress.training.settings import FeatureLoss, LogitsLoss
 from tests.nets import images

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress.models.activations import QuantizedActivation, set_activations
 from compress.models.blocks import BlockWalk, find_blocks, inside, run_block
 from compress.models.calls import tensors
 from compress.models.layers import weighted_layers
-from compress.models.quantized import QuantizedActivation, set_activations
 from tests.nets import conv_net, images, run, transformer
 
 

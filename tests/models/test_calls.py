@@ -11,17 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as global_hooks
 
-from compress.models.calls import INPUT, Calls, record, tensors
-from compress.models.observe import Observer
-from compress.models.quantized import (
+from compress.models.activations import (
     FakeQuantizing,
     QuantizedActivation,
-    as_float,
     keep_quantizing,
     quantized_activations,
     set_activations,
-    set_weight,
 )
+from compress.models.calls import INPUT, Calls, record, tensors
+from compress.models.observe import Observer
+from compress.models.quantized import as_float, set_weight
 from compress.numerics.grid import nearest
 from tests.nets import conv_net, images, run
 

@@ -6,15 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from compress.models.activations import QuantizedActivation, quantized_activations, set_activations
 from compress.models.blocks import Arguments
 from compress.models.learned import LearnedActivation, LearnedBlock, LearnedWeight
-from compress.models.quantized import (
-    QuantizedActivation,
-    quantized_activations,
-    quantized_weights,
-    set_activations,
-    set_weight,
-)
+from compress.models.quantized import quantized_weights, set_weight
 from compress.numerics.grid import nearest
 from compress.numerics.weight import with_given_codes
 from tests.nets import conv_net, images, run

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compress.models.activations import QuantizedActivation
 from compress.models.learned_steps import LearnedStepActivation, ObservedActivation
-from compress.models.quantized import QuantizedActivation
 
 ENDS = st.floats(-1e6, 1e6, width=32)
 

@@ -9,18 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from compress.models.activations import QuantizedActivation, active_activations, quantized_activations, set_activations
 from compress.models.calls import INPUT
-from compress.models.quantized import (
-    QuantizedActivation,
-    active_activations,
-    as_float,
-    original_weight,
-    quantized_activations,
-    quantized_weights,
-    set_activations,
-    set_weight,
-    stored,
-)
+from compress.models.quantized import as_float, original_weight, quantized_weights, set_weight, stored
 from compress.numerics.grid import nearest
 from tests.nets import conv_net, images, run
 

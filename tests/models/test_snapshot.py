@@ -10,13 +10,8 @@ import torch
 from torch import nn
 
 from compress.errors import ModelError
-from compress.models.quantized import (
-    QuantizedActivation,
-    quantized_activations,
-    quantized_weights,
-    set_activations,
-    set_weight,
-)
+from compress.models.activations import QuantizedActivation, quantized_activations, set_activations
+from compress.models.quantized import quantized_weights, set_weight
 from compress.models.snapshot import load_snapshot, save_snapshot
 from compress.numerics.grid import nearest
 from tests.nets import conv_net, images, run

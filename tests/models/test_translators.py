@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -309,38 +308,3 @@ def test_gemma_from_its_package_translates(tmp_path: Path, monkeypatch: pytest.M
     file.write_bytes(b"damaged")
     assert package.assembled().stat().st_size == 253_113_024
     shutil.rmtree(file.parent)
-
-
-NEW = ModelSource("new:tiny-marian", corpus="demo", languages=("en", "fr"), vocab_size=400, seed=3)
-
-
-def test_a_new_translator_has_a_vocabulary_of_its_own() -> None:
-    loaded = load_translator(NEW)
-    assert loaded.model.get_input_embeddings().weight.shape[0] <= 400
-    text = "Where is the station?"
-    assert loaded.tokenizer.decode(loaded.tokenizer.encode(text).ids) == text
-    assert loaded.prompt.source_tokens == {"en": (">>eng<<",), "fr": (">>fra<<",)}
-    again = load_translator(NEW)
-    assert again.tokenizer.to_str() == loaded.tokenizer.to_str()
-    assert all(torch.equal(a, b) for a, b in zip(loaded.model.parameters(), again.model.parameters(), strict=True))
-
-
-def test_a_text_too_small_for_the_vocabulary_is_told() -> None:
-    with pytest.raises(ModelError, match=r"^new:tiny-marian: corpus demo: .*[Vv]ocabulary size"):
-        load_translator(replace(NEW, vocab_size=100_000))
-
-
-def test_a_new_translator_is_a_marian() -> None:
-    with pytest.raises(ModelError, match="a new translator is a Marian: write new:marian-small"):
-        load_translator(replace(NEW, source="new:tiny-gemma3"))
-
-
-def test_what_a_new_translator_lacks_is_told() -> None:
-    assert ModelSource("new:marian-small").problems("translation") == [
-        "corpus is missing: 'new:' learns a vocabulary: write corpus: parquet:text.parquet",
-        "languages is missing: 'new:' learns a vocabulary: write languages: [en, fr]",
-        "vocab_size is missing: 'new:' learns a vocabulary: write vocab_size: 8000",
-    ]
-    assert ModelSource("random:opus-mt", vocab_size=100).problems("translation") == [
-        "vocab_size is for 'new:' translators: take it out"
-    ]

@@ -1,4 +1,7 @@
-"""What every pass promises: the same result for the same seed, a state that can be saved, and no trace beside it."""
+"""What every pass promises: the same result for the same seed, a state that can be saved, and no trace beside it.
+
+Most of it is one table: a case or two for each pass, which is what makes it long.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,12 @@ from torch.nn.modules import module as global_hooks
 from compress.applying import apply_one, keep_promises
 from compress.errors import PromiseBroken
 from compress.jobs.text_examples import TextExamples
+from compress.models.activations import quantized_activations
 from compress.models.dynamic import dynamic_layers
 from compress.models.learned import LearnedActivation, LearnedWeight
 from compress.models.low_rank import LowRank
 from compress.models.masks import masked_layers
-from compress.models.quantized import quantized_activations, stored
+from compress.models.quantized import stored
 from compress.models.snapshot import load_snapshot, save_snapshot
 from compress.models.source import ModelSource
 from compress.models.structure import NOTED

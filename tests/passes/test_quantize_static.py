@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError, PromiseBroken
+from compress.models.activations import quantized_activations, set_activations
 from compress.models.calls import INPUT, record
 from compress.models.layers import weighted_layers
 from compress.models.observe import Observer
-from compress.models.quantized import as_float, quantized_activations, quantized_weights, set_activations
+from compress.models.quantized import as_float, quantized_weights
 from compress.models.sites import quantized_calls
 from compress.passes import FoldBatchNorm, QuantizeStatic, QuantizeWeights
 from compress.targets import load

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError
+from compress.models.activations import quantized_activations
 from compress.models.learned import LearnedBlock
-from compress.models.quantized import as_float, quantized_activations, quantized_weights, set_weight
+from compress.models.quantized import as_float, quantized_weights, set_weight
 from compress.numerics.grid import nearest
 from compress.passes import Context, CorrectBias, FoldBatchNorm, QuantizeStatic, QuantizeWeights, Reconstruct
 from tests.nets import NETS, context, images, run

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from compress.errors import ArtefactError
-from compress.stages import Stage, StageStore, locked, replace_directory, write_text
+from compress.files import write_text
+from compress.stages import Stage, StageStore, locked, replace_directory
 
 STAGE = Stage("quantize.static", "ab" * 32)
 

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import CheckpointError, checkpoint
 
 import compress
 from compress.errors import CompressError, ModelError
-from compress.models.quantized import quantized_activations, stored
+from compress.models.activations import quantized_activations
+from compress.models.quantized import stored
 from compress.passes import CorrectBias, Distill, Pass, PruneMagnitude, TrainQuantized
 from compress.training.phase import Compressor
 from compress.training.settings import FeatureLoss, LogitsLoss

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress.models.activations import quantized_activations
 from compress.models.masks import mask_of, set_mask
-from compress.models.quantized import quantized_activations, quantized_weights, stored
+from compress.models.quantized import quantized_weights, stored
 from compress.passes import TrainQuantized
 from compress.preparing import prepare
 from tests.nets import ConvNet, conv_net, images, lively, run, transformer

@@ -154,8 +154,8 @@ def _header(loaded: LoadedTranslator, name: str | None, tensors: list[StoredTens
 
 
 def _activation_notes(loaded: LoadedTranslator) -> tuple[str, ...]:
+    from compress.models.activations import quantized_activations
     from compress.models.dynamic import dynamic_layers
-    from compress.models.quantized import quantized_activations
 
     if quantized_activations(loaded.model) or dynamic_layers(loaded.model):
         return ("the recipe's quantized activations are left out: llama.cpp rounds activations in its own way",)
