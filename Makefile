@@ -32,7 +32,7 @@ demo-translator: $(VENV)/.translator
 test: $(VENV)/.dev
 	$(PYTEST)
 
-test-slow: $(VENV)/.dev $(VENV)/.llamacpp
+test-slow: $(VENV)/.dev $(VENV)/.slow
 	$(PYTEST) -m slow
 
 check: lint types layers test
@@ -72,8 +72,8 @@ $(VENV)/.translator: pyproject.toml $(VENV)/.torch
 	$(PIP) install --editable '.[translator]'
 	@touch $@
 
-$(VENV)/.llamacpp: pyproject.toml $(VENV)/.torch
-	$(PIP) install --editable '.[llamacpp]'
+$(VENV)/.slow: pyproject.toml $(VENV)/.torch
+	$(PIP) install --editable '.[llamacpp,ray]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo

@@ -36,10 +36,16 @@ class Trainings:
 
     track     the program that losses are sent to, below the run's directory; None: none.
     launcher  starts them in processes of their own; None: they run in the run's process.
+
+    Raises MissingExtra if that program is not installed: Accelerate would keep no losses and not say so.
     """
 
     track: Literal["tensorboard", "mlflow", "trackio"] | None = None
     launcher: Launcher | None = None
+
+    def __post_init__(self) -> None:
+        if self.track is not None:
+            require(self.track, f"--track {self.track}", self.track)
 
 
 _PROGRAMS = {"accelerate": "accelerate.commands.launch", "torchrun": "torch.distributed.run"}

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from compress.errors import CompressError, RecipeError
+from compress.errors import CompressError, MissingExtra, RecipeError
+from compress.launching import Trainings
 from compress.models.resnet_cifar import CifarResNet
 from compress.pipeline import run
 from compress.recipe import parse
@@ -113,6 +114,14 @@ def test_options_of_a_launcher_without_one_are_told() -> None:
     launched = trainings("torchrun", None, 2, None).launcher
     assert launched is not None
     assert launched.arguments == ("--nproc_per_node", "2")
+
+
+def test_a_program_for_losses_that_is_not_installed_is_told_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"--track mlflow needs an extra: pip install 'compress-toolkit\[mlflow\]'"):
+        Trainings("mlflow")
 
 
 @pytest.mark.slow

@@ -87,8 +87,9 @@ def test_what_is_wrong_with_the_command_is_told_before_any_work() -> None:
     assert not Path("runs").exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed: it is not missing")
-def test_without_ray_the_extra_is_named() -> None:
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "ray" else found(name))
     result = sweep("tiny.yaml", "--engine", "ray")
     assert result.stderr == "error: compress sweep --engine ray needs an extra: pip install 'compress-toolkit[ray]'\n"
 
