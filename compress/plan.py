@@ -20,8 +20,10 @@ from compress.passes.prune_sparsegpt import PruneSparseGPT
 from compress.passes.prune_wanda import PruneWanda
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.quantize_ternary import QuantizeTernary
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
+from compress.passes.rounding import RoundingPass
 from compress.passes.train_quantized import TrainQuantized
 from compress.passes.training import TaughtPass, TrainingPass
 from compress.passes.trim_vocabulary import TrimVocabulary
@@ -137,14 +139,14 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
 
     formats: dict[str, QuantizedWeight] = {}
     for step in recipe.passes:
-        if isinstance(step, QuantizeWeights | QuantizeStatic | QuantizeDynamic | TrainQuantized):
-            embeddings = isinstance(step, QuantizeWeights | TrainQuantized)
+        if isinstance(step, RoundingPass | QuantizeStatic | QuantizeDynamic | TrainQuantized):
+            embeddings = isinstance(step, RoundingPass | TrainQuantized)
             edges = step.edges(model) if isinstance(step, TrainQuantized) else {}
             for name, layer in select(model, step.targets, step.ignore, embeddings=embeddings).items():
                 if name not in formats:  # the codes of the first pass stay
                     two_rows = layer.weight.detach().new_zeros((2, *layer.weight.shape[1:]))
-                    if isinstance(step, QuantizeWeights):
-                        grid = step.grid(two_rows, None)
+                    if isinstance(step, RoundingPass):
+                        grid = step.nearest(two_rows)
                     elif isinstance(step, TrainQuantized):
                         grid = nearest(two_rows, edges.get(name, step.num_bits), step.group_size)
                     else:
@@ -197,6 +199,7 @@ def forwards(step: Pass, num_samples: int) -> float:
         PruneWanda: lambda wanda: 3 * num_samples,
         QuantizeDynamic: lambda dynamic: 0,
         QuantizeStatic: lambda static: (1 if static.observer == "minmax" else 2) * num_samples,
+        QuantizeTernary: lambda ternary: 0 if ternary.algorithm == "rtn" else 3 * num_samples,
         QuantizeWeights: lambda weights: 0 if weights.algorithm == "rtn" else 3 * num_samples,
         Reconstruct: lambda learned: _TRAINING * learned.iterations * learned.batch_size + 2 * num_samples,
     }

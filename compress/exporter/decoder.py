@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from compress.exporter.codecs import MULTIPLIER_BITS, disk_scales, pack, plane_tables
 from compress.exporter.nodes import Writer
+from compress.exporter.ternary import ternary_codes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,7 +107,10 @@ class Decoder:
             return self.made["grouped"]
         q, centre = self.quantized, -(2 ** (self.quantized.num_bits - 1))
         in_type = _same if fits_int8(q) else self._float
-        value = in_type(self._unpacked(q.codes.reshape(self.layout), q.num_bits, centre, self.name))
+        if q.is_ternary:
+            value = in_type(self._shaped(ternary_codes(self._node, self.writer, q, self.name), self.layout))
+        else:
+            value = in_type(self._unpacked(q.codes.reshape(self.layout), q.num_bits, centre, self.name))
         if q.zero_points is not None:
             zeros = self._spread(
                 q.zero_points, lambda part: self._unpacked(part, q.num_bits, centre, f"{self.name}_zero_point")

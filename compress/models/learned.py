@@ -4,6 +4,7 @@ Everything starts at zero, where the block computes what it computed before."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,13 +19,15 @@ from compress.models.quantized import StoredWeight, keep_float_bias, original_we
 from compress.numerics.grid import steps, zeros
 from compress.numerics.lsq import quantize_learned
 from compress.numerics.rounding import clamp_through, straight_through
-from compress.numerics.weight import QuantizedWeight, code_range, storable_scales
+from compress.numerics.weight import QuantizedWeight, storable_scales
 
 
 class LearnedWeight(nn.Module):
     """Parametrization in the place of a StoredWeight: codes round(ideal + offsets), scales · exp(factors).
 
     mask  of the weights that are kept, of the weight's shape: the others stay on the code of zero.
+
+    Of ternary '3:4' weights the scales alone are learned.
     """
 
     def __init__(self, before: QuantizedWeight, original: Tensor, mask: Tensor | None = None) -> None:
@@ -33,12 +36,14 @@ class LearnedWeight(nn.Module):
         rows = original.detach().reshape(original.shape[0], -1)
         codes = before.codes.reshape(rows.shape).float()
         self.step, self.zero = steps(before, rows.shape[1]), zeros(before, rows.shape[1])
-        self.low, self.high = code_range(before.num_bits)
+        self.low, self.high = before.code_range
         remainder = rows / self.step + self.zero - codes
         # a code that GPTQ put further than half a step from the weight makes up for others: it begins as decided
         self.ideal = codes + torch.where(remainder.abs() <= 0.5, remainder.clamp(-0.499, 0.499), 0.0)
         self.offsets = nn.Parameter(torch.zeros_like(rows))
         self.kept = None if mask is None else mask.reshape(rows.shape)
+        if before.keeps_three_of_four:  # which of four is zero was decided by the four, not by its weights alone
+            self.kept = torch.zeros(rows.shape, dtype=torch.bool)
         self.factors = nn.Parameter(torch.zeros_like(before.scales))
 
     def codes(self) -> Tensor:
@@ -56,10 +61,7 @@ class LearnedWeight(nn.Module):
         with torch.no_grad():
             codes = self.codes().to(torch.int8).reshape(self.shape)
             scales = storable_scales(self.before.scales * self.factors.exp())
-        before = self.before
-        return QuantizedWeight(
-            codes, scales, before.zero_points, before.multipliers, before.num_bits, before.group_size
-        )
+        return replace(self.before, codes=codes, scales=scales)
 
 
 class LearnedActivation(nn.Module):

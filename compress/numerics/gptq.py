@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from compress.numerics.grid import steps, zeros
-from compress.numerics.weight import QuantizedWeight, code_range, rows_of, with_given_codes
+from compress.numerics.ternary import kept_of_four
+from compress.numerics.weight import FOUR, QuantizedWeight, rows_of, with_given_codes
 
 BLOCK = 64  # columns whose updates are gathered before the rest of the matrix is touched
 ROWS = 8192  # rows that are worked on together: what stays in the processor's caches
@@ -50,11 +51,13 @@ def gptq_rows(
     act_order: columns go in the order of falling diagonal (the most active first), else in their own.
     mask: bool of the weight's shape, true where it is kept: the others take the code of zero, and what that costs is
     made up for by the columns after them, as rounding is.
+    Where three of every four neighbours are kept (ternary '3:4'), a four is decided when its turn comes, and fours
+    take the place of columns in the order.
 
     Rows are independent: an embedding of 262,144 × 640 takes one factorization, and memory for some thousand rows.
     """
     rows = weight.detach().reshape(weight.shape[0], -1)
-    order, inverse = inverse_factor(hessian, damping, act_order)
+    order, inverse = inverse_factor(hessian, damping, act_order, FOUR if grid.keeps_three_of_four else 1)
     dtype = torch.float64 if rows.numel() <= SMALL else torch.float32
     codes = torch.empty(rows.shape, dtype=torch.int8)
     for start in range(0, len(rows), ROWS):
@@ -65,15 +68,19 @@ def gptq_rows(
     return with_given_codes(grid, codes.reshape(weight.shape))
 
 
-def inverse_factor(hessian: Tensor, damping: float, act_order: bool) -> tuple[Tensor, Tensor]:
+def inverse_factor(hessian: Tensor, damping: float, act_order: bool, together: int = 1) -> tuple[Tensor, Tensor]:
     """The order of the columns, and the upper Cholesky factor [K, K] of the damped Hessian's inverse in that order:
-    it holds every row of the shrinking inverse that the updates need."""
+    it holds every row of the shrinking inverse that the updates need.
+
+    together: so many neighbouring columns stay side by side, ordered by the sum of their diagonal.
+    """
     hessian = hessian.double().clone()
     mean = hessian.diagonal().mean()
     hessian.diagonal().add_(damping * mean if mean > 0 else 1.0)
     order = torch.arange(len(hessian))
     if act_order:
-        order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
+        activity = hessian.diagonal().reshape(-1, together).sum(1)
+        order = torch.arange(len(hessian)).reshape(-1, together)[activity.argsort(descending=True, stable=True)].flatten()
     ordered = hessian[order][:, order]
     return order, torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(ordered)), upper=True)
 
@@ -85,13 +92,20 @@ def _round(rows: Tensor, grid: QuantizedWeight, order: Tensor, inverse: Tensor, 
     step = steps(grid, columns).to(rows.dtype).expand(out, columns).T[order].contiguous()
     zero = zeros(grid, columns).to(rows.dtype).expand(out, columns).T[order].contiguous()
     kept = None if mask is None else mask.T[order].contiguous()
-    low, high = code_range(grid.num_bits)
+    low, high = grid.code_range
+    fours = torch.empty(0)
     codes = torch.empty(columns, out)
     for start in range(0, columns, BLOCK):
         end = min(start + BLOCK, columns)
         errors = torch.empty(end - start, out, dtype=rows.dtype)
         for column in range(start, end):
-            code = (left[column] / step[column]).add_(zero[column]).round_().clamp_(low, high)
+            if grid.keeps_three_of_four:
+                if column % FOUR == 0:  # blocks of columns are whole fours
+                    some = slice(column, column + FOUR)
+                    fours = _three_of_four(left[some], step[some], inverse.diagonal()[some])
+                code = torch.where(fours[column % FOUR], torch.where(left[column] < 0, -1.0, 1.0), 0.0)
+            else:
+                code = (left[column] / step[column]).add_(zero[column]).round_().clamp_(low, high)
             if kept is not None:
                 code = torch.where(kept[column], code, zero[column])
             codes[order[column]] = code
@@ -100,3 +114,10 @@ def _round(rows: Tensor, grid: QuantizedWeight, order: Tensor, inverse: Tensor, 
             errors[column - start] = error
         left[end:].addmm_(inverse[start:end, end:].T, errors, alpha=-1)
     return codes.T
+
+
+def _three_of_four(left: Tensor, step: Tensor, inverse: Tensor) -> Tensor:
+    """Which of four columns [4, out] keep ±step: all but the one whose zero costs the least, by the shrinking inverse's
+    diagonal [4] (as SparseGPT weighs what it prunes)."""
+    loss = (left.square() - (left.abs() - step).square()) / inverse.square()[:, None]
+    return kept_of_four(loss.T).T

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+# How codes lie in a file.  'planes': num_bits each.  The others hold −1, 0 and 1 alone, and run as 2 bits: 'trits' five in
+# a byte; '3:4', of which every four neighbours of a row are one zero and three ±1 (Sherry), sixteen fours in 80 bits;
+# '3:4-words' three fours in 16 bits, which take less memory while they are read.
+Packing = Literal["planes", "trits", "3:4", "3:4-words"]
+TERNARY_BITS: dict[Packing, float] = {"trits": 1.6, "3:4": 1.25, "3:4-words": 16 / 12}  # of a code
+FOUR = 4  # neighbours of which '3:4' keeps three
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class QuantizedWeight:
     multipliers  uint8 [out, groups], 1 … 16, or None.  With them a group's scale is an integer times its row's
                  scale: W / scales is an int8 tensor that per-channel int8 kernels take as it is, and a group's scale
                  costs 4 bits (progressive group quantization, QServe, Lin et al. 2024, arXiv:2405.04532, sec. 4.1).
+    packing      how the codes lie in a file.  Ternary ones have num_bits 2, no zero points and no multipliers.
     """
 
     codes: Tensor
@@ -32,10 +41,29 @@ class QuantizedWeight:
     multipliers: Tensor | None
     num_bits: int
     group_size: int | None
+    packing: Packing = "planes"
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.codes.shape)
+
+    @property
+    def is_ternary(self) -> bool:
+        return self.packing in TERNARY_BITS
+
+    @property
+    def keeps_three_of_four(self) -> bool:
+        return self.packing in ("3:4", "3:4-words")
+
+    @property
+    def code_range(self) -> tuple[int, int]:
+        """Smallest and largest centred code: of 4 bits (−8, 7), of ternary ones (−1, 1)."""
+        return (-1, 1) if self.is_ternary else code_range(self.num_bits)
+
+    @property
+    def code_bits(self) -> float:
+        """Bits that a code takes in a file."""
+        return TERNARY_BITS.get(self.packing, float(self.num_bits))
 
     def dequantize(self) -> Tensor:
         """The float32 weight that training, scoring and the artefact see, of the codes' shape."""

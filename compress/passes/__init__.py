@@ -19,6 +19,7 @@ from compress.passes.prune_sparsegpt import PruneSparseGPT
 from compress.passes.prune_wanda import PruneWanda
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.quantize_ternary import QuantizeTernary
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
 from compress.passes.smooth import Smooth
@@ -45,6 +46,7 @@ __all__ = [
     "PruneWanda",
     "QuantizeDynamic",
     "QuantizeStatic",
+    "QuantizeTernary",
     "QuantizeWeights",
     "Reconstruct",
     "Smooth",

@@ -6,31 +6,28 @@ arXiv:2004.10568), layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Interval
 
-from compress.errors import ModelError, PromiseBroken
+from compress.errors import ModelError
 from compress.models.selectors import selector_problems
-from compress.passes.base import Context, Pass, register
+from compress.passes.base import Context, register
+from compress.passes.rounding import Rounder, RoundingPass
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from compress.models.layers import Layer, Weighted
+    from compress.models.layers import Layer
     from compress.models.statistics import Gram
     from compress.numerics.weight import QuantizedWeight
     from compress.targets import Target
 
-# A layer, the second moments of its inputs → its quantized weight.
-Rounder = Callable[["Layer", "Gram"], "QuantizedWeight"]
-
 
 @register("quantize.weights")
 @dataclass(frozen=True)
-class QuantizeWeights(Pass):
+class QuantizeWeights(RoundingPass):
     """Store weights in 2 to 8 bits, per tensor, channel or group.
 
     num_bits      bits of a weight.
@@ -65,9 +62,6 @@ class QuantizeWeights(Pass):
     damping: Annotated[float, Interval(gt=0, le=1)] = 0.01
     iterations: Annotated[int, Ge(1)] = 500
 
-    def selectors(self) -> tuple[str, ...]:
-        return (*self.targets, *self.ignore)
-
     def problems(self, target: Target) -> list[str]:
         problems = selector_problems(self.selectors())
         if self.num_bits not in target.weight_bits:
@@ -86,41 +80,25 @@ class QuantizeWeights(Pass):
         return problems
 
     def requires(self, model: nn.Module, context: Context) -> None:
-        import torch
         from torch import nn
 
+        super().requires(model, context)
         for name, layer in self.layers(model).items():
-            if not bool(torch.isfinite(layer.weight).all()):
-                raise ModelError(f"{self.name}: the weight of {name} is not finite")
             if self.algorithm == "adaround" and isinstance(layer, nn.Embedding):
                 raise ModelError(f"{self.name}: {name} is an embedding, too large for 'adaround': take gptq or rtn")
 
-    def layers(self, model: nn.Module) -> dict[str, Weighted]:
-        """The selected layers that are still float."""
-        from compress.models.layers import select
-        from compress.models.quantized import stored
-
-        chosen = select(model, self.targets, self.ignore, embeddings=True)
-        return {name: layer for name, layer in chosen.items() if stored(layer) is None}
-
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
-        from compress.models.quantized import set_weight, stored
-        from compress.passes.calibrating import by_block, embeddings_first
-
-        layers = self.layers(model)
+        rounders: dict[str, Rounder] = {"gptq": self.gptq, "adaround": self.adaround}
         if self.algorithm in ("rtn", "hqq"):
-            for layer in context.progress(layers.values(), "rounding", len(layers)):
-                if stored(layer) is None:  # a tied weight has been
-                    set_weight(layer, self.nearest(layer.weight), model)
-            return model
-        rounders: dict[str, Rounder] = {"gptq": self.gptq, "adaround": self.adaround, "awq": self.weighted}
-        others = embeddings_first(model, layers, context, rounders[self.algorithm], self.nearest)
-        if self.algorithm == "awq":
+            self.alone(model, context)
+        elif self.algorithm == "awq":
             from compress.passes.awq import awq
+            from compress.passes.calibrating import embeddings_first
 
+            others = embeddings_first(model, self.layers(model), context, self.weighted, self.nearest)
             awq(model, others, context, self.weighted)
         else:
-            by_block(model, others, context, rounders[self.algorithm])
+            self.calibrated(model, context, rounders[self.algorithm])
         return model
 
     def nearest(self, weight: Tensor) -> QuantizedWeight:
@@ -162,10 +140,6 @@ class QuantizeWeights(Pass):
         grid = self.weighted(layer, gram)
         return adaround(layer.weight, grid, gram.hessian(), self.iterations, mask_of(layer))
 
-    def ensures(self, model: nn.Module, context: Context) -> None:
-        from compress.models.layers import select
-        from compress.models.quantized import stored
-
-        for name, layer in select(model, self.targets, self.ignore, embeddings=True).items():
-            if stored(layer) is None:
-                raise PromiseBroken(f"{self.name}: the weight of {name} is float, {self.num_bits} bits were asked for")
+    @property
+    def asked(self) -> str:
+        return f"{self.num_bits} bits"

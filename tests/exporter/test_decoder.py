@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from compress.exporter.codecs import stored_bytes
 from compress.exporter.decoder import Decoder, has_int8_form
 from compress.exporter.nodes import CONSTANT, Writer
-from compress.numerics.weight import QuantizedWeight, code_range
+from compress.numerics.ternary import ternary
+from compress.numerics.weight import TERNARY_BITS, Packing, QuantizedWeight, code_range
 from tests.exporter.networks import operators, run
 
 
@@ -50,7 +51,19 @@ def random_weight(
     )
 
 
+def random_ternary(rows: int, fours: int, packing: Packing, group_size: int | None, seed: int) -> QuantizedWeight:
+    numbers = torch.Generator().manual_seed(seed)
+    return ternary(torch.randn(rows, fours, 2, 2, generator=numbers), packing, group_size)
+
+
 weights = st.builds(
+    random_ternary,
+    rows=st.integers(1, 7),
+    fours=st.integers(1, 20),
+    packing=st.sampled_from(tuple(TERNARY_BITS)),
+    group_size=st.sampled_from([None, 4, 12]),
+    seed=st.integers(0, 2**31),
+) | st.builds(
     random_weight,
     shape=st.lists(st.integers(1, 7), min_size=2, max_size=4).map(tuple),
     num_bits=st.integers(2, 8),

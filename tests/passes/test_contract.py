@@ -52,6 +52,7 @@ from compress.passes import (
     PruneWanda,
     QuantizeDynamic,
     QuantizeStatic,
+    QuantizeTernary,
     QuantizeWeights,
     Reconstruct,
     Smooth,
@@ -246,6 +247,20 @@ CASES = {
     ),
     "smooth": Case((FOLD,), Smooth(), 1e-4),
     "correct.bias": Case((FOLD, QuantizeWeights(num_bits=6)), CorrectBias(), 0.15),
+    "quantize.ternary": Case(
+        (FOLD,),
+        QuantizeTernary(group_size=8),
+        2.5,
+        make_float,
+        tuple(f"quantize.ternary: {line.format('1.6 bits were asked for')}" for line in WEIGHT_IS_FLOAT),  # type: ignore[arg-type]
+        (CorrectBias(),),
+    ),
+    "quantize.ternary three of four": Case(
+        (FOLD,),
+        QuantizeTernary(1.25, ignore=("role:first",), algorithm="diagonal"),
+        2.5,
+        worlds={"transformer": PICTURES["transformer"]},
+    ),
     "reconstruct": Case(
         (FOLD, QuantizeWeights(num_bits=4), QuantizeStatic()),
         Reconstruct(iterations=10),

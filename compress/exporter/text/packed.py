@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from compress.exporter.codecs import MULTIPLIER_BITS, disk_scales, pack, plane_widths
 from compress.exporter.text.builder import FLOAT, INT32, Builder
+from compress.exporter.text.ternary import decoded_codes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,8 @@ def kernel_block(quantized: QuantizedWeight) -> int | None:
     """Columns in a block of the kernel, or None if it has no block that fits the groups; a group may be many blocks."""
     columns, group = quantized.shape[1], quantized.group_size
     sizes = TWO_BIT_BLOCKS if quantized.num_bits <= 2 else BLOCKS
+    if quantized.keeps_three_of_four and columns % BLOCKS[0]:  # zeros that fill a block are no fours
+        return None
     if group is None or group >= columns:  # a row is a group, and zeros fill its last block
         return next((size for size in sizes if columns % size == 0), BLOCKS[0])
     return next((size for size in sizes if group % size == 0), None)
@@ -89,7 +92,10 @@ def stacked(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None:
     """The weights one below the other, if their grids are of one kind."""
     first = weights[0]
     kinds = {
-        (w.num_bits, w.group_size, w.scales.shape[1:], w.zero_points is None, w.multipliers is None, w.shape[1])
+        (
+            (w.num_bits, w.packing, w.group_size, w.shape[1]),
+            (w.scales.shape[1:], w.zero_points is None, w.multipliers is None),
+        )
         for w in weights
     }
     of_rows = all(w.scales.shape[0] == w.shape[0] for w in weights)  # not one scale for the whole weight
@@ -135,6 +141,8 @@ def _codes(builder: Builder, name: str, quantized: QuantizedWeight, bits: int, b
             fill += quantized.zero_points[:, -1:].to(torch.int8)
         codes = torch.cat([codes, fill], dim=1)
     shape = (rows, blocks, block * bits // 8)
+    if quantized.is_ternary:
+        return decoded_codes(builder, name, codes.numpy(), quantized.packing, bits, shape)
     planes = pack(_unsigned(codes, quantized.num_bits), quantized.num_bits)
     if quantized.num_bits == bits:
         return builder.initializer(planes[0].reshape(shape), name)

@@ -1,4 +1,4 @@
-"""Bits on disk: integers of 1 to 8 bits in bytes, without waste, and how a QuantizedWeight is laid out in them.
+"""Integers of 1 to 8 bits in bytes, without waste.
 
 A code of b bits is cut into planes of 4, 2 and 1 bits from the low end up (3 = 2 + 1 bits, 7 = 4 + 2 + 1), because a
 byte holds a whole number of each.  A plane is the codes' bits in row-major order, the first code in a byte's lowest
@@ -7,16 +7,12 @@ bits: the 4-bit codes 1, 2, 15 are the bytes 0x21, 0x0f.  Eight bits are stored 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from compress.numerics.weight import QuantizedWeight
-
 Bytes = NDArray[np.uint8]
-MULTIPLIER_BITS = 4  # multipliers 1 … 16 are stored as 0 … 15
 
 
 def plane_widths(num_bits: int) -> tuple[int, ...]:
@@ -71,24 +67,3 @@ def _split(plane: Bytes, width: int) -> Bytes:
 def packed_bytes(count: int, num_bits: int) -> int:
     """The size of `pack` of `count` codes."""
     return sum(-(-count * width // 8) for width in plane_widths(num_bits))
-
-
-def disk_scales(scales: NDArray[np.float32]) -> NDArray[Any]:
-    """float16 if it holds every scale exactly, else float32."""
-    with np.errstate(over="ignore"):
-        half = scales.astype(np.float16)
-    return half if np.array_equal(half.astype(np.float32), scales) else scales
-
-
-def stored_bytes(quantized: QuantizedWeight) -> int:
-    """The bytes of a weight's codes, scales, zero points and multipliers in the artefact's model file.
-
-    Not counted: the names and nodes around them, about 200 bytes a weight, and decoding tables, 2 kB a model.
-    """
-    size = packed_bytes(quantized.codes.numel(), quantized.num_bits)
-    size += int(disk_scales(quantized.scales.detach().cpu().numpy()).nbytes)
-    if quantized.zero_points is not None:
-        size += packed_bytes(quantized.zero_points.numel(), quantized.num_bits)
-    if quantized.multipliers is not None:
-        size += packed_bytes(quantized.multipliers.numel(), MULTIPLIER_BITS)
-    return size

@@ -1,0 +1,83 @@
+"""What the passes that round weights have in common: which layers, in what order, and what they promise."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from compress.errors import ModelError, PromiseBroken
+from compress.passes.base import Context, Pass
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compress.models.layers import Layer, Weighted
+    from compress.models.statistics import Gram
+    from compress.numerics.weight import QuantizedWeight
+
+# A layer, the second moments of its inputs → its quantized weight.
+Rounder = Callable[["Layer", "Gram"], "QuantizedWeight"]
+
+
+class RoundingPass(Pass):
+    """Gives the selected layers that are still float a QuantizedWeight each.
+
+    targets  which convolutions and linear layers; embeddings, and heads that are tied to one, only by a selector that
+             means nothing else.
+    ignore   which of them not.
+    """
+
+    targets: tuple[str, ...]
+    ignore: tuple[str, ...]
+
+    def selectors(self) -> tuple[str, ...]:
+        return (*self.targets, *self.ignore)
+
+    def requires(self, model: nn.Module, context: Context) -> None:
+        import torch
+
+        for name, layer in self.layers(model).items():
+            if not bool(torch.isfinite(layer.weight).all()):
+                raise ModelError(f"{self.name}: the weight of {name} is not finite")
+
+    def layers(self, model: nn.Module) -> dict[str, Weighted]:
+        """The selected layers that are still float."""
+        from compress.models.layers import select
+        from compress.models.quantized import stored
+
+        chosen = select(model, self.targets, self.ignore, embeddings=True)
+        return {name: layer for name, layer in chosen.items() if stored(layer) is None}
+
+    @abstractmethod
+    def nearest(self, weight: Tensor) -> QuantizedWeight:
+        """The weight rounded without data."""
+
+    def alone(self, model: nn.Module, context: Context) -> None:
+        """Round each layer without data."""
+        from compress.models.quantized import set_weight, stored
+
+        layers = self.layers(model)
+        for layer in context.progress(layers.values(), "rounding", len(layers)):
+            if stored(layer) is None:  # a tied weight has been
+                set_weight(layer, self.nearest(layer.weight), model)
+
+    def calibrated(self, model: nn.Module, context: Context, rounded: Rounder) -> None:
+        """Round embeddings as the heads that they also are, then block after block."""
+        from compress.passes.calibrating import by_block, embeddings_first
+
+        others = embeddings_first(model, self.layers(model), context, rounded, self.nearest)
+        by_block(model, others, context, rounded)
+
+    def ensures(self, model: nn.Module, context: Context) -> None:
+        from compress.models.layers import select
+        from compress.models.quantized import stored
+
+        for name, layer in select(model, self.targets, self.ignore, embeddings=True).items():
+            if stored(layer) is None:
+                raise PromiseBroken(f"{self.name}: the weight of {name} is float, {self.asked} were asked for")
+
+    @property
+    @abstractmethod
+    def asked(self) -> str:
+        """What the weights shall be, in words: '4 bits'."""
