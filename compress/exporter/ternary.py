@@ -1,4 +1,4 @@
-"""Ternary codes decoded to int8 by small tables: for weights that run in int8 or float, such as those of convolutions."""
+"""Ternary codes decoded to int8 by small tables, for weights that run in int8 or float: those of convolutions."""
 
 from __future__ import annotations
 

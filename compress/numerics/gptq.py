@@ -80,7 +80,9 @@ def inverse_factor(hessian: Tensor, damping: float, act_order: bool, together: i
     order = torch.arange(len(hessian))
     if act_order:
         activity = hessian.diagonal().reshape(-1, together).sum(1)
-        order = torch.arange(len(hessian)).reshape(-1, together)[activity.argsort(descending=True, stable=True)].flatten()
+        order = (
+            torch.arange(len(hessian)).reshape(-1, together)[activity.argsort(descending=True, stable=True)].flatten()
+        )
     ordered = hessian[order][:, order]
     return order, torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(ordered)), upper=True)
 

@@ -1,8 +1,8 @@
 """quantize.ternary: weights −s, 0 and s, in 1.6 bits, or, three of every four neighbours ±s, in 1.25.
 
-Scales: BitNet b1.58 (Ma et al. 2024, arXiv:2402.17764), TWN (Li & Liu 2016, arXiv:1605.04711), Sherry (Huang et al. 2026);
-error compensation by GPTQ (Frantar et al. 2022, arXiv:2210.17323), which for 3:4 chooses as SparseGPT does (Frantar &
-Alistarh 2023, arXiv:2301.00774)."""
+Scales: BitNet b1.58 (Ma et al. 2024, arXiv:2402.17764), TWN (Li & Liu 2016, arXiv:1605.04711), Sherry (Huang et al.
+2026); error compensation by GPTQ (Frantar et al. 2022, arXiv:2210.17323), which for 3:4 chooses as SparseGPT does
+(Frantar & Alistarh 2023, arXiv:2301.00774)."""
 
 from __future__ import annotations
 

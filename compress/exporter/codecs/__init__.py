@@ -1,4 +1,4 @@
-"""Codecs: how a QuantizedWeight lies on disk.  Storage is not compute: standard operators decode it when a session loads.
+"""Codecs: how a QuantizedWeight lies on disk.  Storage is not compute: standard operators decode it at load.
 
 planes.py   codes of 1 to 8 bits, a plane for each power of two.
 ternary.py  −1, 0 and 1 in 1.6 bits, or, with one zero in every four neighbours, in 1.25.

@@ -1,8 +1,8 @@
 """Ternary codes on disk: five in a byte, or, with exactly one zero in every four, sixteen fours in 80 bits.
 
-'trits'      units of 20 codes in 4 bytes, filled with zeros: a byte holds each fourth code of the unit, the first byte the
-             codes 0, 4, 8, 12, 16, as digits of base 3, the lowest first, −1 as 0.  The codes 1, 0, −1, −1, 1 in these
-             places are the byte 2 + 1·3 + 2·81 = 167.
+'trits'      units of 20 codes in 4 bytes, filled with zeros: a byte holds each fourth code of the unit, the first byte
+             the codes 0, 4, 8, 12, 16, as digits of base 3, the lowest first, −1 as 0.  The codes 1, 0, −1, −1, 1 in
+             these places are the byte 2 + 1·3 + 2·81 = 167.
 '3:4'        a four is a number of five bits: the place of its zero in the lower two, then the signs of the other three,
              1 for +.  Units of 16 fours are five words of 16 bits: a word holds three fours, the first in its lowest
              bits; its highest bit is a bit of the sixteenth, the first word's the lowest.
@@ -65,7 +65,8 @@ def unpack_ternary(stored: Bytes | Words, packing: Packing, count: int) -> NDArr
     """The first `count` codes of `pack_ternary`, flat."""
     if packing == "trits":
         of_bytes = trits_of_bytes()[stored].reshape(-1, TRIT_UNIT // TRITS, TRITS)
-        return of_bytes.swapaxes(1, 2).reshape(-1)[:count]
+        found: NDArray[np.int8] = of_bytes.swapaxes(1, 2).reshape(-1)[:count]
+        return found
     fours = (stored[:, None] >> (5 * np.arange(FOURS_A_WORD)).astype(np.uint16)) & np.uint16(FIVE_BITS - 1)
     if packing == "3:4":
         last = ((stored >> np.uint16(15)).reshape(-1, WORDS) << np.arange(WORDS, dtype=np.uint16)).sum(1)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # A block's activations share a scale when they are rounded to int8, which is most of what 8 bits lose: Gemma 3 270M in
 # groups of 128 loses 0.020 nats a token in blocks of 128 and 0.004 in blocks of 32, which take a tenth longer.
 BLOCKS = (32, 16)
+LARGE = 1 << 19  # bytes of a plane that is looked up by words: their table takes 260 kB, and half the memory is needed
 TWO_BIT_BLOCKS = (64, *BLOCKS)  # 2-bit kernels of smaller blocks are 2 … 300 times slower than the 4-bit one
 
 
@@ -146,25 +147,42 @@ def _codes(builder: Builder, name: str, quantized: QuantizedWeight, bits: int, b
     planes = pack(_unsigned(codes, quantized.num_bits), quantized.num_bits)
     if quantized.num_bits == bits:
         return builder.initializer(planes[0].reshape(shape), name)
-    shift, parts = 0, []
-    for width, plane in zip(plane_widths(quantized.num_bits), planes, strict=True):
-        offset = 2 ** (bits - 1) - 2 ** (quantized.num_bits - 1) if shift == 0 else 0
-        table = widening_table(width, shift, offset, bits)
-        parts.append(_looked_up(builder, builder.initializer(plane, name), table, *shape))
+    return _widened(builder, name, planes, quantized.num_bits, bits, shape)
+
+
+def _widened(
+    builder: Builder, name: str, planes: Sequence[NDArray[np.uint8]], num_bits: int, bits: int, shape: tuple[int, ...]
+) -> ir.Value:
+    """Planes of codes as a kernel of `bits` bits reads them, uint8 of `shape`.
+
+    Every plane is looked up for as many codes at once, if it can be, so that the parts are added as they are: no value
+    of all codes is there once more than need be.
+    """
+    widths = plane_widths(num_bits)
+    together = 4 if 4 in widths else 8  # codes of an index
+    total, shift = None, 0
+    for width, plane in zip(widths, planes, strict=True):
+        index_bits = 16 if width * together == 16 and plane.nbytes >= LARGE else 8
+        offset = 2 ** (bits - 1) - 2 ** (num_bits - 1) if shift == 0 else 0
+        table = widening_table(width, shift, offset, bits, index_bits)
+        stored = builder.initializer(plane.view(f"<u{index_bits // 8}"), name)
+        part = builder.once("Gather", builder.shared_constant(table), builder.once("Cast", stored, to=INT32), axis=0)
+        if len(widths) > 1 and index_bits // width != together:
+            part = builder.once("Reshape", part, builder.integers(-1, together * bits // 8))
+        total = part if total is None else builder.once("Add", total, part)
         shift += width
-    total = parts[0]
-    for part in parts[1:]:
-        total = builder.once("Add", total, part)
-    return total
+    assert total is not None  # there is a plane for every width
+    return builder.once("Reshape", total, builder.integers(*shape))
 
 
-def widening_table(width: int, shift: int, offset: int, bits: int) -> NDArray[np.uint8]:
-    """uint8 [256, bits / width]: the codes of `width` bits in each byte as codes of `bits` bits, packed.
+def widening_table(width: int, shift: int, offset: int, bits: int, index_bits: int = 8) -> NDArray[np.uint8]:
+    """uint8 [2^index_bits, index_bits / width · bits / 8]: the codes of `width` bits in each byte, or word of 16 bits,
+    as codes of `bits` bits, packed.
 
     Each becomes code · 2^shift + offset.
     """
-    wide = ((codes_of_bytes(width).astype(np.int64) << shift) + offset).astype(np.uint8).reshape(-1)
-    return pack(wide, bits)[0].reshape(256, -1)
+    wide = ((codes_of_bytes(width, index_bits).astype(np.int64) << shift) + offset).astype(np.uint8).reshape(-1)
+    return pack(wide, bits)[0].reshape(1 << index_bits, -1)
 
 
 def _scales(builder: Builder, name: str, quantized: QuantizedWeight, block: int, blocks: int) -> ir.Value:
@@ -230,9 +248,10 @@ def repeating_table(bits: int, repeats: int) -> NDArray[np.uint8]:
     return pack(np.repeat(codes_of_bytes(bits), repeats, axis=1).reshape(-1), bits)[0].reshape(256, -1)
 
 
-def codes_of_bytes(bits: int) -> NDArray[np.uint8]:
-    """uint8 [256, 8 / bits]: the codes of `bits` bits in each byte."""
-    codes: NDArray[np.uint8] = ((np.arange(256)[:, None] >> np.arange(0, 8, bits)) & (2**bits - 1)).astype(np.uint8)
+def codes_of_bytes(bits: int, index_bits: int = 8) -> NDArray[np.uint8]:
+    """uint8 [2^index_bits, index_bits / bits]: the codes of `bits` bits in each byte, or word of 16 bits."""
+    numbers = np.arange(1 << index_bits)[:, None]
+    codes: NDArray[np.uint8] = ((numbers >> np.arange(0, index_bits, bits)) & (2**bits - 1)).astype(np.uint8)
     return codes
 
 

@@ -1,9 +1,9 @@
 """Ternary codes decoded, when onnxruntime folds constants, into what its low-bit kernels read.
 
-A word of 16 bits is looked up at once.  Of 'trits' two words make a unit, each its part of every byte, which are added up.
-Of '3:4' a word is three fours, and the sixteenth four, a bit of which lies in each of five words, is looked up by itself.
-Bytes a weight that this takes until all is folded, for a kernel of 2 bits: 0.75 of '3:4-words', 1.11 of '3:4', 1.15 of
-'trits'.
+A word of 16 bits is looked up at once.  Of 'trits' two words make a unit, each its part of every byte, which are added
+up.  Of '3:4' a word is three fours, and the sixteenth four, a bit of which lies in each of five words, is looked up by
+itself.  Bytes a weight that this takes until all is folded, for a kernel of 2 bits: 0.75 of '3:4-words', 1.11 of '3:4',
+1.15 of 'trits'.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 WORD = np.arange(1 << 16)
 HIGHEST: Bytes = (WORD >> 15).astype(np.uint8)  # the highest bit of each word
 PLACES: Bytes = (1 << np.arange(WORDS)).astype(np.uint8)[:, None]  # of these bits in the sixteenth four
-
 
 
 def decoded_codes(
