@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 # How codes lie in a file.  'planes': num_bits each.  The others hold −1, 0 and 1 alone, and run as 2 bits: 'trits' five
-# in a byte; '3:4', of which every four neighbours of a row are one zero and three ±1 (Sherry), sixteen fours in 80 bits;
-# '3:4-words' three fours in 16 bits, which take less memory while they are read.
+# in a byte; '3:4', of which every four neighbours of a row are one zero and three ±1 (Sherry), sixteen fours in 80
+# bits; '3:4-words' three fours in 16 bits, which take less memory while they are read.
 Packing = Literal["planes", "trits", "3:4", "3:4-words"]
 TERNARY_BITS: dict[Packing, float] = {"trits": 1.6, "3:4": 1.25, "3:4-words": 16 / 12}  # of a code
 FOUR = 4  # neighbours of which '3:4' keeps three

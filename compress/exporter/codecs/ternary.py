@@ -71,7 +71,8 @@ def unpack_ternary(stored: Bytes | Words, packing: Packing, count: int) -> NDArr
     if packing == "3:4":
         last = ((stored >> np.uint16(15)).reshape(-1, WORDS) << np.arange(WORDS, dtype=np.uint16)).sum(1)
         fours = np.concatenate([fours.reshape(len(last), FOURS_A_UNIT - 1), last[:, None]], axis=1)
-    return codes_of_fours()[fours].reshape(-1)[:count]
+    codes: NDArray[np.int8] = codes_of_fours()[fours].reshape(-1)[:count]
+    return codes
 
 
 def ternary_bytes(count: int, packing: Packing) -> int:
