@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from compress.exporter.codecs import MULTIPLIER_BITS, disk_scales, pack, plane_tables
 from compress.exporter.nodes import Writer
 from compress.exporter.ternary import ternary_codes
+from compress.numerics.weight import odd
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,7 @@ def fits_int8(quantized: QuantizedWeight) -> bool:
 
 def has_int8_form(quantized: QuantizedWeight) -> bool:
     """Whether the weight is int8 integers, zero at zero, times one scale a row: what integer kernels take."""
+    quantized = odd(quantized)
     return quantized.zero_points is None and quantized.scales.shape[1] == 1 and fits_int8(quantized)
 
 
@@ -40,6 +42,7 @@ class Decoder:
     """One weight's constants and decoding nodes, each written once, in front of the node `before`."""
 
     def __init__(self, writer: Writer, before: ir.Node, name: str, quantized: QuantizedWeight) -> None:
+        quantized = odd(quantized)
         self.writer, self.before, self.name, self.quantized = writer, before, name, quantized
         rows, per_group = quantized.codes.shape[0], (quantized.scales, quantized.zero_points, quantized.multipliers)
         self.columns = quantized.codes.numel() // rows
@@ -107,10 +110,13 @@ class Decoder:
             return self.made["grouped"]
         q, centre = self.quantized, -(2 ** (self.quantized.num_bits - 1))
         in_type = _same if fits_int8(q) else self._float
+        codes = q.codes.reshape(self.layout)
         if q.is_ternary:
             value = in_type(self._shaped(ternary_codes(self._node, self.writer, q, self.name), self.layout))
+        elif q.packing == "odd":
+            value = in_type(self._unpacked(codes, int(q.code_bits), centre + 1, self.name, 2))
         else:
-            value = in_type(self._unpacked(q.codes.reshape(self.layout), q.num_bits, centre, self.name))
+            value = in_type(self._unpacked(codes, q.num_bits, centre, self.name))
         if q.zero_points is not None:
             zeros = self._spread(
                 q.zero_points, lambda part: self._unpacked(part, q.num_bits, centre, f"{self.name}_zero_point")
@@ -137,15 +143,15 @@ class Decoder:
 
     # --- pieces
 
-    def _unpacked(self, codes: Tensor, num_bits: int, offset: int, name: str) -> ir.Value:
-        """int8 codes of their own shape; stored are codes − offset, in `num_bits` bits."""
+    def _unpacked(self, codes: Tensor, num_bits: int, offset: int, name: str, step: int = 1) -> ir.Value:
+        """int8 codes of their own shape; stored are (codes − offset) / step, in `num_bits` bits."""
         array = codes.numpy()
         if num_bits == 8:
             return self.writer.initializer(array, name)
-        unsigned = (array.astype(np.int16) - offset).astype(np.uint8)
+        unsigned = ((array.astype(np.int16) - offset) // step).astype(np.uint8)
         parts = [
             self._looked_up(plane, table, array.shape, name)
-            for plane, table in zip(pack(unsigned, num_bits), plane_tables(num_bits, offset), strict=True)
+            for plane, table in zip(pack(unsigned, num_bits), plane_tables(num_bits, offset, step), strict=True)
         ]
         total = parts[0]
         for part in parts[1:]:

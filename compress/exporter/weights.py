@@ -153,4 +153,4 @@ def with_room_for_bias(quantized: QuantizedWeight, bias: NDArray[Any], input_sca
     scales = torch.maximum(quantized.scales, smallest)
     ratio = (quantized.scales / scales).reshape(-1, *[1] * (quantized.codes.dim() - 1))
     codes = (quantized.codes.float() * ratio).round().to(torch.int8)
-    return dataclasses.replace(quantized, codes=codes, scales=scales)
+    return dataclasses.replace(quantized, codes=codes, scales=scales, packing="planes")

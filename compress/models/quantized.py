@@ -34,7 +34,8 @@ class StoredWeight(nn.Module):
 
     def __init__(self, quantized: QuantizedWeight) -> None:
         super().__init__()
-        self.num_bits, self.group_size, self.packing = quantized.num_bits, quantized.group_size, quantized.packing
+        self.num_bits, self.group_size = quantized.num_bits, quantized.group_size
+        self.packing, self.midrise = quantized.packing, quantized.midrise
         self.register_buffer("codes", quantized.codes)
         self.register_buffer("scales", quantized.scales)
         self.register_buffer("zero_points", quantized.zero_points)
@@ -45,7 +46,14 @@ class StoredWeight(nn.Module):
     @property
     def quantized(self) -> QuantizedWeight:
         return QuantizedWeight(
-            self.codes, self.scales, self.zero_points, self.multipliers, self.num_bits, self.group_size, self.packing
+            self.codes,
+            self.scales,
+            self.zero_points,
+            self.multipliers,
+            self.num_bits,
+            self.group_size,
+            self.packing,
+            self.midrise,
         )
 
     def forward(self, original: Tensor) -> Tensor:

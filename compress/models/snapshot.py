@@ -41,7 +41,10 @@ def save_snapshot(model: nn.Module, directory: Path) -> None:
     values |= {f"mask/{name}": mask for name, mask in masks(model).items()}
     save_file({name: _alone(value) for name, value in values.items()}, directory / "values.safetensors")
     grids = {
-        "weights": {name: [weight.num_bits, weight.group_size, weight.packing] for name, weight in weights.items()},
+        "weights": {
+            name: [weight.num_bits, weight.group_size, weight.packing, weight.midrise]
+            for name, weight in weights.items()
+        },
         "activations": {key: asdict(grid) for key, grid in quantized_activations(model).items()},
         "dynamic": sorted(dynamic_layers(model)),
         "structure": structure_of(model),
@@ -85,10 +88,10 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
             set_mask(module, mask, model)
     for name, value in saved.items():
         state[name].data.copy_(value)
-    for name, (num_bits, group_size, packing) in grids["weights"].items():
+    for name, grid in grids["weights"].items():
         codes, scales = values[f"codes/{name}"], values[f"scales/{name}"]
         zero_points, multipliers = values.get(f"zero_points/{name}"), values.get(f"multipliers/{name}")
-        weight = QuantizedWeight(codes, scales, zero_points, multipliers, num_bits, group_size, packing)
+        weight = QuantizedWeight(codes, scales, zero_points, multipliers, *grid)
         set_weight(model.get_submodule(name.removesuffix(".weight")), weight, model)
         _stored(model, name).float_bias = values.get(f"float_bias/{name}")
     add_dynamic_layers(model, grids["dynamic"])

@@ -10,8 +10,9 @@ from torch import Tensor
 
 # How codes lie in a file.  'planes': num_bits each.  The others hold −1, 0 and 1 alone, and run as 2 bits: 'trits' five
 # in a byte; '3:4', of which every four neighbours of a row are one zero and three ±1 (Sherry), sixteen fours in 80
-# bits; '3:4-words' three fours in 16 bits, which take less memory while they are read.
-Packing = Literal["planes", "trits", "3:4", "3:4-words"]
+# bits; '3:4-words' three fours in 16 bits, which take less memory while they are read.  'odd': codes all odd, in a bit
+# less each.
+Packing = Literal["planes", "trits", "3:4", "3:4-words", "odd"]
 TERNARY_BITS: dict[Packing, float] = {"trits": 1.6, "3:4": 1.25, "3:4-words": 16 / 12}  # of a code
 FOUR = 4  # neighbours of which '3:4' keeps three
 
@@ -25,6 +26,8 @@ class QuantizedWeight:
 
         W[o, k] = (codes[o, k] − zero_points[o, g(k)]) · scales[o, g(k)] · multipliers[o, g(k)]
 
+    or, on a mid-rise grid, (codes[o, k] + ½) · …
+
     codes        int8 of W's own shape: [−2^(b−1), 2^(b−1) − 1] if symmetric, [0, 2^b − 1] − 2^(b−1) if affine: always
                  centred, so that any number of bits up to 8 lies in int8.
     scales       float32 [out, groups]; [out, 1] where `multipliers` are given, or per channel; [1, 1] per tensor.
@@ -33,6 +36,8 @@ class QuantizedWeight:
                  scale: W / scales is an int8 tensor that per-channel int8 kernels take as it is, and a group's scale
                  costs 4 bits (progressive group quantization, QServe, Lin et al. 2024, arXiv:2405.04532, sec. 4.1).
     packing      how the codes lie in a file.  Ternary ones have num_bits 2, no zero points and no multipliers.
+    midrise      levels at ±½, ±1½, … steps, none of them zero: of 2 bits four that lie as normal weights want them.
+                 Without zero points.
     """
 
     codes: Tensor
@@ -42,6 +47,7 @@ class QuantizedWeight:
     num_bits: int
     group_size: int | None
     packing: Packing = "planes"
+    midrise: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,11 +69,13 @@ class QuantizedWeight:
     @property
     def code_bits(self) -> float:
         """Bits that a code takes in a file."""
-        return TERNARY_BITS.get(self.packing, float(self.num_bits))
+        return TERNARY_BITS.get(self.packing, float(self.num_bits - (self.packing == "odd")))
 
     def dequantize(self) -> Tensor:
         """The float32 weight that training, scoring and the artefact see, of the codes' shape."""
         rows = self.codes.reshape(self.codes.shape[0], -1).float()
+        if self.midrise:
+            rows = rows + 0.5
         if self.zero_points is not None:
             rows = rows - spread(self.zero_points.float(), rows.shape[1], self.group_size)
         if self.multipliers is not None:
@@ -78,15 +86,24 @@ class QuantizedWeight:
     def int8(self) -> Tensor:
         """The integer weight that an int8 kernel multiplies, [out, K…]: codes, or codes · multipliers.
 
-        Only for symmetric weights whose scales are one a row (per channel, per tensor, or by multipliers).
+        Only for symmetric weights whose scales are one a row (per channel, per tensor, or by multipliers), of a
+        mid-rise grid as `odd` integers.
         """
-        if self.zero_points is not None or self.scales.shape[1] != 1:
-            raise ValueError("an int8 kernel takes symmetric weights with one scale a row")
+        if self.zero_points is not None or self.scales.shape[1] != 1 or self.midrise:
+            raise ValueError("an int8 kernel takes symmetric weights of integers with one scale a row")
         if self.multipliers is None:
             return self.codes
         rows = self.codes.reshape(self.codes.shape[0], -1).to(torch.int16)
         rows = rows * spread(self.multipliers.to(torch.int16), rows.shape[1], self.group_size)
         return rows.to(torch.int8).reshape(self.codes.shape)
+
+
+def odd(weight: QuantizedWeight) -> QuantizedWeight:
+    """The same weight, if its grid is mid-rise, in whole numbers: the codes 2·c + 1 on half the scales."""
+    if not weight.midrise:
+        return weight
+    codes, bits = 2 * weight.codes + 1, weight.num_bits + 1
+    return replace(weight, codes=codes, scales=weight.scales / 2, num_bits=bits, packing="odd", midrise=False)
 
 
 def with_given_codes(grid: QuantizedWeight, codes: Tensor) -> QuantizedWeight:

@@ -55,6 +55,7 @@ class QuantizeStatic(Pass):
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.models.layers import select
         from compress.models.quantized import stored
+        from compress.numerics.weight import odd
         from compress.passes.fold_batchnorm import foldable
 
         left = foldable(model, context)
@@ -71,7 +72,7 @@ class QuantizeStatic(Pass):
                     f"{self.name}: the weight of {name} has a float scale or a zero point for each group, and no int8 "
                     "kernel runs that: give its quantize.weights 'group_scales: integer', or put it under 'ignore'"
                 )
-            largest = int(weight.quantized.int8().int().abs().max())
+            largest = int(odd(weight.quantized).int8().int().abs().max())
             if largest > context.target.int8_range + 1:  # −128 beside 127 is fine
                 raise ModelError(
                     f"{self.name}: the weight of {name} reaches {largest}, and target {context.target.name} takes int8 "

@@ -37,6 +37,7 @@ class QuantizeWeights(RoundingPass):
     strategy      one scale a tensor, an output channel, or a group of neighbouring inputs of a channel.
     group_size    inputs that share a scale, with strategy 'group'.
     symmetric     no zero points.
+    midrise       levels at ±½, ±1½, … steps, none of them zero: the better grid of 2 bits; symmetric.
     group_scales  'float16', or 'integer': a group's scale is its channel's times 1 … 16. It takes 4 bits instead of
                   16, and int8 kernels can run it (quantize.static after it).
     algorithm     'rtn' rounds to nearest; 'hqq' does with zero points that a sparse error likes best; 'awq' scales
@@ -56,6 +57,7 @@ class QuantizeWeights(RoundingPass):
     strategy: Literal["tensor", "channel", "group"] = "channel"
     group_size: Annotated[int, Ge(2)] | None = None
     symmetric: bool = True
+    midrise: bool = False
     group_scales: Literal["float16", "integer"] = "float16"
     algorithm: Literal["rtn", "hqq", "awq", "gptq", "adaround"] = "rtn"
     act_order: bool = True
@@ -75,6 +77,8 @@ class QuantizeWeights(RoundingPass):
         if self.group_scales == "integer" and (self.strategy != "group" or self.num_bits > 4 or not self.symmetric):
             # 16 · 2^(b−1) must not leave int8
             problems.append("group_scales 'integer' is for strategy 'group', symmetric, and at most 4 bits")
+        if self.midrise and (not self.symmetric or self.num_bits == 8):
+            problems.append("midrise is for symmetric weights of at most 7 bits")
         if self.algorithm == "hqq" and (self.symmetric or self.strategy == "tensor"):
             problems.append("algorithm 'hqq' seeks zero points of channels or groups: give 'symmetric: false'")
         return problems
@@ -82,8 +86,12 @@ class QuantizeWeights(RoundingPass):
     def requires(self, model: nn.Module, context: Context) -> None:
         from torch import nn
 
+        from compress.models.masks import mask_of
+
         super().requires(model, context)
         for name, layer in self.layers(model).items():
+            if self.midrise and mask_of(layer) is not None:
+                raise ModelError(f"{self.name}: {name} is pruned, and a mid-rise grid has no zero: take midrise out")
             if self.algorithm == "adaround" and isinstance(layer, nn.Embedding):
                 raise ModelError(f"{self.name}: {name} is an embedding, too large for 'adaround': take gptq or rtn")
 
@@ -121,6 +129,7 @@ class QuantizeWeights(RoundingPass):
             symmetric=self.symmetric,
             integer_scales=self.group_scales == "integer",
             importance=importance,
+            midrise=self.midrise,
         )
 
     def weighted(self, layer: Layer, gram: Gram) -> QuantizedWeight:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -56,21 +58,38 @@ def random_ternary(rows: int, fours: int, packing: Packing, group_size: int | No
     return ternary(torch.randn(rows, fours, 2, 2, generator=numbers), packing, group_size)
 
 
-weights = st.builds(
-    random_ternary,
-    rows=st.integers(1, 7),
-    fours=st.integers(1, 20),
-    packing=st.sampled_from(tuple(TERNARY_BITS)),
-    group_size=st.sampled_from([None, 4, 12]),
-    seed=st.integers(0, 2**31),
-) | st.builds(
-    random_weight,
-    shape=st.lists(st.integers(1, 7), min_size=2, max_size=4).map(tuple),
-    num_bits=st.integers(2, 8),
-    group_size=st.none() | st.integers(1, 20),
-    affine=st.booleans(),
-    multiplied=st.booleans(),
-    seed=st.integers(0, 2**31),
+def random_midrise(
+    shape: tuple[int, ...], num_bits: int, group_size: int | None, multiplied: bool, seed: int
+) -> QuantizedWeight:
+    return replace(random_weight(shape, num_bits, group_size, False, multiplied, seed), midrise=True)
+
+
+weights = (
+    st.builds(
+        random_midrise,
+        shape=st.lists(st.integers(1, 7), min_size=2, max_size=4).map(tuple),
+        num_bits=st.integers(2, 7),
+        group_size=st.none() | st.integers(1, 20),
+        multiplied=st.booleans(),
+        seed=st.integers(0, 2**31),
+    )
+    | st.builds(
+        random_ternary,
+        rows=st.integers(1, 7),
+        fours=st.integers(1, 20),
+        packing=st.sampled_from(tuple(TERNARY_BITS)),
+        group_size=st.sampled_from([None, 4, 12]),
+        seed=st.integers(0, 2**31),
+    )
+    | st.builds(
+        random_weight,
+        shape=st.lists(st.integers(1, 7), min_size=2, max_size=4).map(tuple),
+        num_bits=st.integers(2, 8),
+        group_size=st.none() | st.integers(1, 20),
+        affine=st.booleans(),
+        multiplied=st.booleans(),
+        seed=st.integers(0, 2**31),
+    )
 )
 
 

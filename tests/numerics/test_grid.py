@@ -19,7 +19,7 @@ from compress.numerics.grid import (
     steps,
     with_codes,
 )
-from compress.numerics.weight import QuantizedWeight, code_range, with_given_codes
+from compress.numerics.weight import QuantizedWeight, code_range, odd, with_given_codes
 
 QUICK = settings(max_examples=25, deadline=None)
 
@@ -41,6 +41,8 @@ KINDS = {
     "affine": {"symmetric": False},
     "affine group": {"symmetric": False, "group_size": 3},
     "integer": {"group_size": 4, "integer_scales": True},
+    "midrise": {"midrise": True},
+    "midrise integer": {"group_size": 4, "integer_scales": True, "midrise": True},
 }
 
 
@@ -82,8 +84,28 @@ def test_codes_and_zero_points_lie_within_their_bits(weight: Tensor, kind: str, 
 @QUICK
 @given(weights(), st.sampled_from(sorted(KINDS)))
 def test_zeros_stay_zeros(weight: Tensor, kind: str) -> None:
-    given_back = quantized_with(kind, weight, 4).dequantize()
-    assert not given_back[weight == 0].any()
+    if not kind.startswith("midrise"):
+        given_back = quantized_with(kind, weight, 4).dequantize()
+        assert not given_back[weight == 0].any()
+
+
+def test_a_mid_rise_grid_has_no_zero_and_rows_of_zeros_come_near_it() -> None:
+    weight = torch.tensor([[0.0, 0.0, 0.0, 0.0], [-3.0, -1.0, 1.0, 3.0]])
+    found = nearest(weight, 2, midrise=True)
+    assert found.codes.tolist() == [[0, 0, 0, 0], [-2, -1, 0, 1]]
+    assert found.scales[1].item() == 2.0
+    assert found.dequantize()[1].tolist() == [-3.0, -1.0, 1.0, 3.0]
+    assert found.dequantize()[0].abs().max() < 2.0**-14
+    whole = odd(found)
+    assert whole.codes.tolist()[1] == [-3, -1, 1, 3]
+    assert torch.equal(whole.dequantize(), found.dequantize())
+
+
+def test_four_mid_rise_levels_lose_of_normal_weights_nearly_the_least_that_four_can() -> None:
+    """Lloyd and Max's four levels lose 0.1175 of the variance, evenly spaced ones 0.1188."""
+    weight = torch.randn(16, 8192, generator=torch.Generator().manual_seed(0))
+    error = (nearest(weight, 2, midrise=True).dequantize() - weight).square().mean() / weight.square().mean()
+    assert 0.1175 < float(error) < 0.1205
 
 
 @QUICK

@@ -224,6 +224,7 @@ CASES = {
     "quantize.weights integer": weights_case(0.7, num_bits=4, strategy="group", group_size=4, group_scales="integer"),
     "quantize.weights gptq": weights_case(0.15, num_bits=6, algorithm="gptq"),
     "quantize.weights own order": weights_case(0.15, num_bits=6, algorithm="gptq", act_order=False),
+    "quantize.weights mid-rise": weights_case(0.15, num_bits=6, midrise=True, algorithm="gptq"),
     "quantize.weights hqq": weights_case(0.15, num_bits=6, algorithm="hqq", symmetric=False),
     "quantize.weights awq": weights_case(0.2, num_bits=6, algorithm="awq"),
     "quantize.weights adaround": weights_case(0.15, num_bits=6, algorithm="adaround", iterations=20),

@@ -45,14 +45,14 @@ def unpack(planes: tuple[Bytes, ...], num_bits: int, count: int) -> Bytes:
     return codes
 
 
-def plane_tables(num_bits: int, offset: int) -> tuple[NDArray[np.int8], ...]:
+def plane_tables(num_bits: int, offset: int, step: int = 1) -> tuple[NDArray[np.int8], ...]:
     """For every plane the codes that each byte holds, int8 [256, 8 / width], at their place in the whole code.
 
-    Looked up and added, the planes give code + offset.  Fewer than 8 bits, so that all lies in int8.
+    Looked up and added, the planes give code · step + offset.  Fewer than 8 bits, so that all lies in int8.
     """
     tables, shift = [], 0
     for width in plane_widths(num_bits):
-        codes = _split(np.arange(256, dtype=np.uint8), width).astype(np.int16) << shift
+        codes = (_split(np.arange(256, dtype=np.uint8), width).astype(np.int16) << shift) * step
         tables.append((codes + (offset if shift == 0 else 0)).astype(np.int8))
         shift += width
     return tuple(tables)

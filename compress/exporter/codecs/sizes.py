@@ -26,9 +26,9 @@ def disk_scales(scales: NDArray[np.float32]) -> NDArray[Any]:
 def code_bytes(quantized: QuantizedWeight) -> int:
     """The bytes of a weight's codes in the artefact's model file."""
     count = quantized.codes.numel()
-    if quantized.packing == "planes":
-        return packed_bytes(count, quantized.num_bits)
-    return ternary_bytes(count, quantized.packing)
+    if quantized.is_ternary:
+        return ternary_bytes(count, quantized.packing)
+    return packed_bytes(count, int(quantized.code_bits))
 
 
 def stored_bytes(quantized: QuantizedWeight) -> int:

@@ -14,6 +14,7 @@ from compress.exporter.text.builder import MICROSOFT, Builder
 from compress.exporter.text.packed import Packed, pack_weight, stacked, unpacked_zeros
 from compress.models.low_rank import LowRank
 from compress.models.quantized import stored
+from compress.numerics.weight import odd
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class Layers:
     def embedding(self, module: nn.Module, ids: ir.Value) -> ir.Value:
         """ids [batch, sequence] → float32 [batch, sequence, width]; not scaled."""
         name, quantized, builder = f"{self.names[module]}.weight", _quantized(module), self.builder
-        packed = None if quantized is None else pack_weight(builder, name, quantized)
+        packed = None if quantized is None else pack_weight(builder, name, quantized, whole=True)
         if packed is None:
             table = builder.initializer(_float(_weight(module)), name) if quantized is None else None
             if table is None:
@@ -106,7 +107,7 @@ class Layers:
         return self._blockwise(x, packed, name, bias)
 
     def _blockwise(self, x: ir.Value, packed: Packed, name: str, bias: NDArray[Any] | None) -> ir.Value:
-        return self.builder.op(
+        value = self.builder.op(
             "MatMulNBits",
             x,
             packed.codes,
@@ -121,10 +122,17 @@ class Layers:
             block_size=packed.block,
             accuracy_level=ACCURACY_LEVEL,
         )
+        if not packed.midrise:
+            return value
+        # the half that the kernel's integers lack: of each block ½ · scale · the sum of its inputs
+        blocks = self.builder.reshape(x, 0, 0, packed.blocks, packed.block)
+        sums = self.builder.op("ReduceSum", blocks, self.builder.integers(-1), keepdims=0)
+        halves = self.builder.op("FusedMatMul", sums, packed.scales, domain=MICROSOFT, transB=1, alpha=0.5)
+        return self.builder.op("Add", value, halves)
 
     def _dynamic(self, x: ir.Value, quantized: QuantizedWeight, name: str, bias: NDArray[Any] | None) -> ir.Value:
         """x rounded to uint8, one scale a call; int8 weights, one scale an output."""
-        builder, rows = self.builder, quantized.shape[0]
+        builder, rows, quantized = self.builder, quantized.shape[0], odd(quantized)
         codes = builder.initializer(np.ascontiguousarray(quantized.int8().cpu().numpy().T), name)
         scales = quantized.scales.expand(rows, 1).reshape(-1).cpu().numpy()
         scale = builder.initializer(np.ascontiguousarray(scales, np.float32), f"{name}_scale")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from compress.exporter.codecs import MULTIPLIER_BITS, disk_scales, pack, plane_widths
 from compress.exporter.text.builder import FLOAT, INT32, Builder
 from compress.exporter.text.ternary import decoded_codes
+from compress.numerics.weight import odd
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,7 @@ class Packed:
     """codes uint8 [rows, blocks, block·bits/8], scales float32 [rows, blocks], zeros uint8 packed along a row or None.
 
     Without zeros, the zero point is 2^(bits−1).  Columns beyond `columns` are filled with zero points.
+    midrise: half a scale is missing of every weight.
     """
 
     codes: ir.Value
@@ -46,6 +48,7 @@ class Packed:
     block: int
     rows: int
     columns: int
+    midrise: bool = False
 
     @property
     def blocks(self) -> int:
@@ -56,7 +59,8 @@ def kernel_block(quantized: QuantizedWeight) -> int | None:
     """Columns in a block of the kernel, or None if it has no block that fits the groups; a group may be many blocks."""
     columns, group = quantized.shape[1], quantized.group_size
     sizes = TWO_BIT_BLOCKS if quantized.num_bits <= 2 else BLOCKS
-    if quantized.keeps_three_of_four and columns % BLOCKS[0]:  # zeros that fill a block are no fours
+    no_zero = quantized.keeps_three_of_four or quantized.midrise or quantized.packing == "odd"
+    if no_zero and columns % BLOCKS[-1]:  # of what shall fill a block
         return None
     if group is None or group >= columns:  # a row is a group, and zeros fill its last block
         return next((size for size in sizes if columns % size == 0), BLOCKS[0])
@@ -70,13 +74,19 @@ def kernel_bits(num_bits: int, block: int) -> int:
     return 4 if num_bits <= 4 else 8
 
 
-def pack_weight(builder: Builder, name: str, quantized: QuantizedWeight) -> Packed | None:
-    """Write the constants of a weight [rows, columns] and the nodes that decode them; None if no kernel fits."""
+def pack_weight(builder: Builder, name: str, quantized: QuantizedWeight, whole: bool = False) -> Packed | None:
+    """Write the constants of a weight [rows, columns] and the nodes that decode them; None if no kernel fits.
+
+    whole: no half of a mid-rise scale may be missing.
+    """
     block = kernel_block(quantized)
     if block is None:
         return None
     rows, columns = quantized.shape
     bits = kernel_bits(quantized.num_bits, block)
+    if whole or bits > 2:  # odd numbers take one bit more, which other kernels have
+        quantized = odd(quantized)
+        bits = kernel_bits(quantized.num_bits, block)
     blocks = -(-columns // block)
     return Packed(
         codes=_codes(builder, name, quantized, bits, block, blocks),
@@ -86,6 +96,7 @@ def pack_weight(builder: Builder, name: str, quantized: QuantizedWeight) -> Pack
         block=block,
         rows=rows,
         columns=columns,
+        midrise=quantized.midrise,
     )
 
 
@@ -94,7 +105,7 @@ def stacked(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None:
     first = weights[0]
     kinds = {
         (
-            (w.num_bits, w.packing, w.group_size, w.shape[1]),
+            (w.num_bits, w.packing, w.midrise, w.group_size, w.shape[1]),
             (w.scales.shape[1:], w.zero_points is None, w.multipliers is None),
         )
         for w in weights
@@ -144,16 +155,23 @@ def _codes(builder: Builder, name: str, quantized: QuantizedWeight, bits: int, b
     shape = (rows, blocks, block * bits // 8)
     if quantized.is_ternary:
         return decoded_codes(builder, name, codes.numpy(), quantized.packing, bits, shape)
-    planes = pack(_unsigned(codes, quantized.num_bits), quantized.num_bits)
-    if quantized.num_bits == bits:
+    step, num_bits = (2, quantized.num_bits - 1) if quantized.packing == "odd" else (1, quantized.num_bits)
+    planes = pack(_unsigned(codes if step == 1 else (codes - 1) // 2, num_bits), num_bits)
+    if num_bits == bits:
         return builder.initializer(planes[0].reshape(shape), name)
-    return _widened(builder, name, planes, quantized.num_bits, bits, shape)
+    return _widened(builder, name, planes, num_bits, bits, step, shape)
 
 
 def _widened(
-    builder: Builder, name: str, planes: Sequence[NDArray[np.uint8]], num_bits: int, bits: int, shape: tuple[int, ...]
+    builder: Builder,
+    name: str,
+    planes: Sequence[NDArray[np.uint8]],
+    num_bits: int,
+    bits: int,
+    step: int,
+    shape: tuple[int, ...],
 ) -> ir.Value:
-    """Planes of codes as a kernel of `bits` bits reads them, uint8 of `shape`.
+    """Planes of codes as a kernel of `bits` bits reads them, uint8 of `shape`; step 2: code c stands for 2·c + 1.
 
     Every plane is looked up for as many codes at once, if it can be, so that the parts are added as they are: no value
     of all codes is there once more than need be.
@@ -163,8 +181,8 @@ def _widened(
     total, shift = None, 0
     for width, plane in zip(widths, planes, strict=True):
         index_bits = 16 if width * together == 16 and plane.nbytes >= LARGE else 8
-        offset = 2 ** (bits - 1) - 2 ** (num_bits - 1) if shift == 0 else 0
-        table = widening_table(width, shift, offset, bits, index_bits)
+        offset = 2 ** (bits - 1) - step * 2 ** (num_bits - 1) + step - 1 if shift == 0 else 0
+        table = widening_table(width, shift, offset, bits, index_bits, step)
         stored = builder.initializer(plane.view(f"<u{index_bits // 8}"), name)
         part = builder.once("Gather", builder.shared_constant(table), builder.once("Cast", stored, to=INT32), axis=0)
         if len(widths) > 1 and index_bits // width != together:
@@ -175,13 +193,15 @@ def _widened(
     return builder.once("Reshape", total, builder.integers(*shape))
 
 
-def widening_table(width: int, shift: int, offset: int, bits: int, index_bits: int = 8) -> NDArray[np.uint8]:
+def widening_table(
+    width: int, shift: int, offset: int, bits: int, index_bits: int = 8, step: int = 1
+) -> NDArray[np.uint8]:
     """uint8 [2^index_bits, index_bits / width · bits / 8]: the codes of `width` bits in each byte, or word of 16 bits,
     as codes of `bits` bits, packed.
 
-    Each becomes code · 2^shift + offset.
+    Each becomes code · 2^shift · step + offset.
     """
-    wide = ((codes_of_bytes(width, index_bits).astype(np.int64) << shift) + offset).astype(np.uint8).reshape(-1)
+    wide = ((codes_of_bytes(width, index_bits).astype(np.int64) << shift) * step + offset).astype(np.uint8).reshape(-1)
     return pack(wide, bits)[0].reshape(1 << index_bits, -1)
 
 
