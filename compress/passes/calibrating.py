@@ -12,6 +12,7 @@ from compress.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from compress.models.kept_blocks import KeptBlocks
     from compress.models.layers import Layer, Weighted
     from compress.models.statistics import Gram
     from compress.numerics.weight import QuantizedWeight
@@ -34,15 +35,19 @@ def embeddings_first(
 
     from compress.models.blocks import Reached
     from compress.models.calls import forward
+    from compress.models.kept_blocks import KeptBlocks
     from compress.models.layers import tied
     from compress.models.quantized import set_weight, stored
     from compress.models.statistics import collect
 
+    kept = KeptBlocks(model, context.directory)
     for name, table in layers.items():
         if not isinstance(table, nn.Embedding) or stored(table) is not None:
             continue
         shared = {other: layers[other] for other in tied(layers, name)}
         heads: dict[str, Layer] = {head: layer for head, layer in shared.items() if isinstance(layer, nn.Linear)}
+        if kept.take(name) is not None:
+            continue
         if not heads:
             set_weight(table, nearest(table.weight), model)
             continue
@@ -57,6 +62,7 @@ def embeddings_first(
         first = next(iter(heads))
         with torch_no_grad():
             set_weight(table, rounded(heads[first], grams[first]), model)
+        kept.keep(name)
     return {n: layer for n, layer in layers.items() if not isinstance(layer, nn.Embedding) and stored(layer) is None}
 
 
@@ -66,22 +72,33 @@ def by_block(
     context: Context,
     rounded: Callable[[Layer, Gram], QuantizedWeight],
 ) -> None:
-    """Quantize block after block, each layer on the inputs that the quantized layers before it give."""
+    """Quantize block after block, each layer on the inputs that the quantized layers before it give.
+
+    A killed run goes on behind the last whole block.
+    """
+    from compress.models.kept_blocks import KeptBlocks
     from compress.models.quantized import set_weight
 
-    for names, gram in grams_by_block(model, layers, context):
+    kept = KeptBlocks(model, context.directory)
+    for names, gram in grams_by_block(model, layers, context, kept=kept):
         for name in names:
             with torch_no_grad():
                 set_weight(layers[name], rounded(layers[name], gram), model)
 
 
 def grams_by_block(
-    model: nn.Module, layers: Mapping[str, Layer], context: Context, doing: str = "rounding by blocks"
+    model: nn.Module,
+    layers: Mapping[str, Layer],
+    context: Context,
+    doing: str = "rounding by blocks",
+    kept: KeptBlocks | None = None,
 ) -> Iterator[tuple[list[str], Gram]]:
     """The layers that read one tensor alike, with the second moments of it, in the order in which they can be decided.
 
     What is done to a layer when it comes is what later ones are calibrated on.  A block runs once for each stage of it
     (q, k, v; o; gate, up; down), and only as far as that stage.
+
+    kept: what was decided of blocks before, which do not come again, and is of those that come.
     """
     from compress.models.blocks import WEIGHTED, BlockWalk, find_blocks, inside, last_holding, run_block, stages
     from compress.models.calls import record
@@ -97,13 +114,16 @@ def grams_by_block(
     last = last_holding(blocks, layers)
     for number in context.progress(range(last + 1), doing, last + 1):
         block, inputs = blocks[number], walk.inputs(blocks[number])
-        for sharing in stages(graph, [name for name in layers if inside(name, block)]):
+        known = kept is not None and kept.take(block) is not None
+        for sharing in [] if known else stages(graph, [name for name in layers if inside(name, block)]):
             stage = [names for group in sharing for names in alike(layers, group)]
             first = {names[0]: layers[names[0]] for names in stage}
             with collect(first, sum(runs[name] for name in first)) as grams:
                 run_block(model, block, inputs)
             for names in stage:
                 yield names, grams[names[0]]
+        if kept is not None and not known:
+            kept.keep(block)
         if number < last:  # the outputs of a head are large
             walk.done(block, run_block(model, block, inputs))
 

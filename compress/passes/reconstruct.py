@@ -36,6 +36,8 @@ class Reconstruct(Pass):
     rounding_rate        first step of the rounding offsets, in grid steps, falling to zero; null: 1 / iterations.
     learning_rate        of scales, biases and ranges (relative to their size; Adam, falling to zero).
     drop_probability     share of activations that stay float while learning (QDrop).
+
+    A killed run goes on behind the last block that was learned.
     """
 
     iterations: Annotated[int, Ge(1)] = 200
@@ -54,6 +56,7 @@ class Reconstruct(Pass):
         import torch
 
         from compress.models.blocks import BlockWalk, find_blocks, last_holding, run_block
+        from compress.models.kept_blocks import KeptBlocks
         from compress.models.layers import weighted_layers
         from compress.models.quantized import as_float, stored
 
@@ -62,11 +65,15 @@ class Reconstruct(Pass):
         exact, quantized = BlockWalk(model, blocks, batches), BlockWalk(model, blocks, batches)
         generator = torch.Generator().manual_seed(context.seed)
         blocks = blocks[: last_holding(blocks, [n for n, layer in weighted_layers(model).items() if stored(layer)]) + 1]
+        kept = KeptBlocks(model, context.directory)
         for block in context.progress(blocks, "reconstructing blocks", len(blocks)):
             with as_float(model):
                 wanted = run_block(model, block, exact.inputs(block))
             inputs = quantized.inputs(block)
-            note = self.learn(model, block, inputs, wanted, generator)
+            note = kept.take(block, generator)
+            if note is None:
+                note = self.learn(model, block, inputs, wanted, generator)
+                kept.keep(block, note, generator)
             context.notes.append(f"{block}: {note}")
             if block != blocks[-1]:  # the outputs of a head are large
                 exact.done(block, wanted)
