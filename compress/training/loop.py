@@ -24,7 +24,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.errors import ModelError
 from compress.models.layers import select
-from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight
+from compress.models.learned_grids import LearnedGrid
+from compress.models.learned_steps import LearnedStepActivation
 from compress.training.examples import NOTHING, Batch, Examples, rows_of_step
 from compress.training.phase import Compressor, Phase, logits_of
 from compress.training.settings import Loop, Track
@@ -182,7 +183,7 @@ def make_optimizer(student: nn.Module, settings: Loop) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
     if not parameters:
         raise ModelError("nothing of the model is trained: 'trainable' leaves no weight")
-    grids = [module for module in student.modules() if isinstance(module, LearnedStepWeight | LearnedStepActivation)]
+    grids = [module for module in student.modules() if isinstance(module, LearnedGrid | LearnedStepActivation)]
     scales = {id(scale) for grid in grids for scale in grid.parameters()}
     decayed = [p for p in parameters if p.dim() > 1 and id(p) not in scales]
     others = [p for p in parameters if p.dim() <= 1 or id(p) in scales]
