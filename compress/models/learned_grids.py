@@ -19,6 +19,7 @@ from compress.numerics.rounding import straight_through
 from compress.numerics.weight import QuantizedWeight, code_range, storable_scales
 
 SMALLEST = float(torch.finfo(torch.float16).tiny)  # of a scale: what float16 holds with all its bits
+LARGEST = 6e4
 _NEAR = 0.499  # steps from a code that a weight may begin at: further off, rounding may take it to the next
 _LEAST = 1e-3  # steps from zero that a weight whose sign is stored begins at
 FOUR = 4  # columns of which 3:4-sparse codes have one zero
@@ -64,7 +65,7 @@ class LearnedGrid(nn.Module):
         raise NotImplementedError
 
     def stored_scales(self) -> Tensor:
-        positive = torch.maximum((self.unit * self.scales).abs(), self.least)
+        positive = torch.maximum((self.unit * self.scales).abs().clamp_max(LARGEST), self.least)
         return straight_through(storable_scales(positive.detach()), positive)
 
     def forward(self, original: Tensor) -> Tensor:

@@ -196,11 +196,17 @@ def checkpointing(model: nn.Module, settings: Loop) -> Iterator[None]:
             "activations are quantized"
         )
     layers: Any = model
-    layers.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if hasattr(model, "activation_checkpointing_enable"):  # its name in later versions
+        layers.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        end = layers.activation_checkpointing_disable
+    else:
+        layers.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        end = layers.gradient_checkpointing_disable
+    layers.disable_input_require_grads()  # hooks of embeddings, for the other kind of checkpoints alone
     try:
         yield
     finally:
-        layers.gradient_checkpointing_disable()
+        end()
 
 
 def set_training(model: nn.Module, frozen_norms: bool) -> None:
