@@ -165,7 +165,10 @@ class FixedCodes(LearnedGrid):
         self.register_buffer("decided", first.codes)
 
     def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
-        return scale_through(None, self.codes(groups, step, zero) - zero, step)
+        codes = self._groups(self.decided)
+        if self.zero_points is not None:
+            codes = codes.to(torch.int16) - self.zero_points[..., None]
+        return scale_through(None, codes, step)
 
     def codes(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
         return self._groups(self.decided)

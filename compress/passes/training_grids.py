@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 
 from compress.errors import ModelError, PromiseBroken
 from compress.models.selectors import selector_problems
@@ -45,7 +45,7 @@ class GivenGridsPass(TaughtPass):
     optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: Annotated[float, Gt(0)] = 5e-5
     weight_decay: Annotated[float, Ge(0)] = 0.0
-    warmup: float = 0.05
+    warmup: Annotated[float, Interval(ge=0, le=1)] = 0.05
     clip_norm: Annotated[float, Gt(0)] | None = 1.0
 
     @property

@@ -153,7 +153,7 @@ def test_masks_stay(step: Pass) -> None:
         assert bool((layer.weight[~before[name]] == 0).all())  # type: ignore[operator]
         original = raw_weight(layer)
         assert original is not None
-        assert bool((original[~before[name]] == 0).all()) or isinstance(step, DistillQuantized)
+        assert bool((original[~before[name]] == 0).all())
 
 
 def language_net() -> nn.Module:
