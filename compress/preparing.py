@@ -38,8 +38,8 @@ def prepare(
 ) -> Compressor:
     """Begin a training of `model` under `passes`; the loop around it is the caller's.
 
-    Passes that prune act at once, and their masks stay through the training.  Passes that train (distill,
-    train.quantized, finetune) add their losses and grids; what they say of the loop itself (epochs, learning_rate, …)
+    Passes that prune act at once, and their masks stay through the training.  Passes that train (distill, finetune,
+    train.quantized, …) add their losses and grids; what they say of the loop itself (epochs, learning_rate, …)
     is the caller's and has no effect.  What comes after the last of all these is applied by `finalize`.
 
     model        any module; it can be saved, loaded and copied between here and `finalize`, though its `state_dict` may
@@ -47,7 +47,7 @@ def prepare(
     teacher      for passes that learn from one: a module, put into eval mode, or a function of the model's arguments.
     batches      calibration inputs for passes that read some: each call starts anew and yields the model's positional
                  arguments as tuples.
-    total_steps  of the loop, for schedules (`freeze`, `fade`); without it these do nothing.
+    total_steps  of the loop, for schedules (`freeze`, `fade`, `residual`); without it these do nothing.
 
     Make the optimizer after this call, of `[*model.parameters(), *compressor.parameters()]`.  A checkpoint holds the
     state of the model, the compressor and the optimizer; it is loaded after the same call.
@@ -64,7 +64,7 @@ def prepare(
     wants_steps = [
         step.name
         for step in passes
-        if getattr(step, "freeze", None) is not None or getattr(step, "fade", None) is not None
+        if any(getattr(step, schedule, None) for schedule in ("freeze", "fade", "residual"))
     ]
     if wants_steps and total_steps is None:
         problems.append(f"{wants_steps[0]}: its schedule is a share of the training: give total_steps")

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from compress.durations import duration
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -41,7 +43,7 @@ class Reporter:
         started = time.monotonic()
         with self._showing(title):
             yield
-        taken = f"{title}: {_duration(time.monotonic() - started)}"
+        taken = f"{title}: {duration(time.monotonic() - started)}"
         self.note(taken)
         self._print(taken)
 
@@ -93,7 +95,7 @@ class LineReporter(Reporter):
         for done, item in enumerate(items):
             now = time.monotonic()
             if now - heard > _LINE_SECONDS and done:
-                left = f" of {total}, {_duration((now - started) / done * max(total - done, 0))} left" if total else ""
+                left = f" of {total}, {duration((now - started) / done * max(total - done, 0))} left" if total else ""
                 self._print(f"      {what}: {done}{left}")
                 heard = now
             yield item
@@ -165,10 +167,3 @@ def reporter_for(quiet: bool) -> Reporter:
     if quiet:
         return Reporter()
     return BarReporter() if sys.stderr.isatty() else LineReporter()
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,7 +1,4 @@
-"""Grids that are trained with a model: of weights as parametrizations, of activations in the model's table.
-
-Training sees exactly what will be stored: codes are rounded and scales are what float16 holds, both straight through.
-"""
+"""Grids of activations that are trained with a model, or follow what it sees, in the model's table."""
 
 from __future__ import annotations
 
@@ -9,41 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from compress.models.activations import QuantizedActivation
-from compress.numerics.grid import nearest
+from compress.models.learned_grids import SMALLEST
 from compress.numerics.lsq import quantize_learned
-from compress.numerics.rounding import straight_through
-from compress.numerics.weight import QuantizedWeight, code_range, spread, storable_scales
-
-SMALLEST = float(torch.finfo(torch.float16).tiny)  # of a scale: what float16 holds with all its bits
-
-
-class LearnedStepWeight(nn.Module):
-    """Parametrization: the weight on a symmetric grid whose scales [out, groups] are parameters (LSQ)."""
-
-    def __init__(self, weight: Tensor, num_bits: int, group_size: int | None) -> None:
-        super().__init__()
-        self.num_bits, self.group_size = num_bits, group_size
-        self.low, self.high = code_range(num_bits)
-        self.scales = nn.Parameter(nearest(weight, num_bits, group_size).scales)
-
-    def stored_scales(self) -> Tensor:
-        positive = self.scales.abs().clamp_min(SMALLEST)
-        return straight_through(storable_scales(positive.detach()), positive)
-
-    def forward(self, original: Tensor) -> Tensor:
-        rows = original.reshape(original.shape[0], -1)
-        scales = spread(self.stored_scales(), rows.shape[1], self.group_size)
-        return quantize_learned(rows, scales, 0, self.low, self.high).reshape(original.shape)
-
-    @torch.no_grad()
-    def settled(self, original: Tensor) -> QuantizedWeight:
-        """What training arrived at, from the weight that the parametrization is given."""
-        rows = original.reshape(original.shape[0], -1)
-        scales = self.stored_scales().detach()
-        codes = (rows / spread(scales, rows.shape[1], self.group_size)).clamp(self.low, self.high).round()
-        return QuantizedWeight(
-            codes.to(torch.int8).reshape(original.shape), scales, None, None, self.num_bits, self.group_size
-        )
 
 
 class LearnedStepActivation(nn.Module):

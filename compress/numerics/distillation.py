@@ -35,7 +35,7 @@ def confidence_aware_kl(student: Tensor, teacher: Tensor, confidence: Tensor) ->
 
 def confidence_of(teacher: Tensor, labels: Tensor) -> Tensor:
     """γ of `confidence_aware_kl`: teacher's logits [N, C], true classes [N] → a number in [0, 1]."""
-    return teacher.softmax(dim=-1).gather(-1, labels[:, None]).mean()
+    return (teacher.gather(-1, labels[:, None])[:, 0] - teacher.logsumexp(dim=-1)).exp().mean()
 
 
 def squared_difference(student: Tensor, teacher: Tensor) -> Tensor:

@@ -67,10 +67,11 @@ def nearest(
 
 
 def grouped(rows: Tensor, group_size: int | None) -> Tensor:
-    """[out, K] → [out, groups, group_size], the last group filled with zeros."""
+    """[out, K] → [out, groups, group_size], the last group filled with zeros; a view where all are full."""
     size = group_size or rows.shape[1]
     missing = -rows.shape[1] % size
-    return torch.nn.functional.pad(rows, (0, missing)).reshape(rows.shape[0], -1, size)
+    filled = torch.nn.functional.pad(rows, (0, missing)) if missing else rows
+    return filled.reshape(rows.shape[0], -1, size)
 
 
 def search_scales(

@@ -5,6 +5,7 @@ No pass imports torch at the top, so that recipes are checked where torch is not
 from compress.passes.base import REGISTRY, Context, Pass, register
 from compress.passes.correct_bias import CorrectBias
 from compress.passes.distill import Distill
+from compress.passes.distill_quantized import DistillQuantized
 from compress.passes.distill_sequence import DistillSequence
 from compress.passes.equalize import Equalize
 from compress.passes.factorize import Factorize
@@ -25,12 +26,14 @@ from compress.passes.reconstruct import Reconstruct
 from compress.passes.smooth import Smooth
 from compress.passes.train_quantized import TrainQuantized
 from compress.passes.trim_vocabulary import TrimVocabulary
+from compress.passes.tune_norms_and_scales import TuneNormsAndScales
 
 __all__ = [
     "REGISTRY",
     "Context",
     "CorrectBias",
     "Distill",
+    "DistillQuantized",
     "DistillSequence",
     "Equalize",
     "Factorize",
@@ -52,5 +55,6 @@ __all__ = [
     "Smooth",
     "TrainQuantized",
     "TrimVocabulary",
+    "TuneNormsAndScales",
     "register",
 ]

@@ -92,11 +92,11 @@ class TrainQuantized(TaughtPass):
     def layers(self, model: nn.Module) -> dict[str, Weighted]:
         """The selected layers that are still float."""
         from compress.models.layers import select
+        from compress.models.learned_grids import learned_grid
         from compress.models.quantized import stored
-        from compress.training.quantizing import learned_weight
 
         chosen = select(model, self.targets, self.ignore, embeddings=True)
-        return {name: each for name, each in chosen.items() if stored(each) is None and learned_weight(each) is None}
+        return {name: each for name, each in chosen.items() if stored(each) is None and learned_grid(each) is None}
 
     def edges(self, model: nn.Module) -> dict[str, int]:
         """The first and the last layer, with their bits; none if they have those of all others."""

@@ -11,7 +11,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.errors import ModelError
-from compress.models.layers import select
-from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight
+from compress.models.activations import active_activations
 from compress.training.examples import NOTHING, Batch, Examples, rows_of_step
+from compress.training.optimizing import choose_trainable, make_optimizer, rate_at
+from compress.training.pace import Pace, items_of
 from compress.training.phase import Compressor, Phase, logits_of
 from compress.training.settings import Loop, Track
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 CHECKPOINT_SECONDS = 120.0
-SAY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def train(
     """Train `model` in place, with its phases, and return what the losses were.
 
     The model is left in training mode, its phases unfinished.  Raises ModelError for a loss that is not finite, or a
-    model of which nothing can be trained.
+    model of which nothing can be trained, or that cannot be trained as the settings say.
     """
     from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin
@@ -105,7 +106,7 @@ def train(
     compressor = Compressor(model, phases, total)
     model.to(memory_format=torch.channels_last)
     student: Any = Student(model, compressor, settings.label_smoothing)
-    _choose_trainable(model, settings)
+    choose_trainable(model, settings, phases)
     optimizer: Any = make_optimizer(student, settings)
     student, optimizer = accelerator.prepare(student, optimizer)
     set_training(model, settings.frozen_norms)
@@ -113,34 +114,32 @@ def train(
     losses = keeper.load()
     if around.track is not None:
         accelerator.init_trackers("compress", config=_flat(settings))
-    said = kept = time.monotonic()
-    fresh: list[float] = []
+    kept = time.monotonic()
+    pace = Pace(around.say, len(losses), total)
     rows_a_process = settings.batch_size
-    for step in around.progress(range(len(losses), total), "training", total - len(losses)):
-        rate = settings.learning_rate * rate_at(settings, step, total)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        rows = rows_of_step(len(examples), rows_a_process * accelerator.num_processes, around.seed, step)
-        mine = rows[accelerator.process_index * rows_a_process :][:rows_a_process]
-        draw = np.random.default_rng((around.seed, step, accelerator.process_index))
-        torch.manual_seed((around.seed * 1_000_003 + step) * 1_009 + accelerator.process_index)
-        loss = _step(accelerator, student, optimizer, examples, mine, draw, settings)
-        if not math.isfinite(loss):
-            raise ModelError(
-                f"the loss is {loss} at step {step + 1} of {total}: lower learning_rate, or give clip_norm"
-            )
-        compressor.step()
-        losses.append(loss)
-        fresh.append(loss)
-        if around.track is not None:
-            accelerator.log({"loss": loss, "learning_rate": rate}, step=step)
-        now = time.monotonic()
-        if now - said > SAY_SECONDS or step + 1 == total:
-            around.say(f"step {step + 1} of {total}: loss {sum(fresh) / len(fresh):.4f}, learning rate {rate:.2g}")
-            said, fresh = now, []
-        if keeper.agreed(now - kept > CHECKPOINT_SECONDS) and step + 1 < total:
-            keeper.save(losses)
-            kept = time.monotonic()
+    with checkpointing(model, settings):
+        for step in around.progress(range(len(losses), total), "training", total - len(losses)):
+            share = rate_at(settings, step, total)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * share
+            rows = rows_of_step(len(examples), rows_a_process * accelerator.num_processes, around.seed, step)
+            mine = rows[accelerator.process_index * rows_a_process :][:rows_a_process]
+            draw = np.random.default_rng((around.seed, step, accelerator.process_index))
+            torch.manual_seed((around.seed * 1_000_003 + step) * 1_009 + accelerator.process_index)
+            loss, count, unit = _step(accelerator, student, optimizer, examples, mine, draw, settings)
+            if not math.isfinite(loss):
+                raise ModelError(
+                    f"the loss is {loss} at step {step + 1} of {total}: lower learning_rate, or give clip_norm"
+                )
+            compressor.step()
+            losses.append(loss)
+            rate = settings.learning_rate * share
+            if around.track is not None:
+                accelerator.log({"loss": loss, "learning_rate": rate}, step=step)
+            pace.done(step, loss, rate, count, unit)
+            if keeper.agreed(time.monotonic() - kept > CHECKPOINT_SECONDS) and step + 1 < total:
+                keeper.save(losses)
+                kept = time.monotonic()
     for tracker in accelerator.trackers:
         tracker.finish()  # end_training would also end the process group, which a launched pass still needs
     _gather(accelerator, student, model)
@@ -155,11 +154,12 @@ def _step(
     rows: Sequence[int],
     draw: np.random.Generator,
     settings: Loop,
-) -> float:
+) -> tuple[float, int, str]:
     """One optimizer step on these rows, in as many parts as the settings ask for; returns the mean loss of all
-    processes."""
+    processes, and how many items they learned from, about, and what these are called."""
     size = len(rows) // settings.gradient_accumulation
     seen = torch.zeros((), device=accelerator.device)
+    total, unit = 0, ""
     for start in range(0, len(rows), size):
         batch = examples.batch(rows[start : start + size], draw if settings.augment else None)
         inputs = tuple(tensor.to(accelerator.device) for tensor in batch.inputs)
@@ -171,41 +171,42 @@ def _step(
             optimizer.step()
             optimizer.zero_grad()
         seen += loss.detach() * size / len(rows)
-    return float(accelerator.reduce(seen, reduction="mean"))
+        count, unit = items_of(batch)
+        total += count * accelerator.num_processes
+    return float(accelerator.reduce(seen, reduction="mean")), total, unit
 
 
-def make_optimizer(student: nn.Module, settings: Loop) -> torch.optim.Optimizer:
-    """The optimizer over all that requires a gradient; scales, and what has one axis or none, have no weight decay.
+@contextmanager
+def checkpointing(model: nn.Module, settings: Loop) -> Iterator[None]:
+    """Scope: the model's layers forget what they computed and compute it again in the backward, if the settings say so.
 
-    Raises ModelError if nothing does.
+    Raises ModelError for a model that cannot.
     """
-    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise ModelError("nothing of the model is trained: 'trainable' leaves no weight")
-    grids = [module for module in student.modules() if isinstance(module, LearnedStepWeight | LearnedStepActivation)]
-    scales = {id(scale) for grid in grids for scale in grid.parameters()}
-    decayed = [p for p in parameters if p.dim() > 1 and id(p) not in scales]
-    others = [p for p in parameters if p.dim() <= 1 or id(p) in scales]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.learning_rate)
-    momentum = settings.momentum
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=momentum, nesterov=momentum > 0)
-
-
-def rate_at(settings: Loop, step: int, total: int) -> float:
-    """The share of the highest learning rate that step `step` of `total` takes."""
-    warmup = round(settings.warmup * total)
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, total - warmup)
-    if settings.schedule == "constant":
-        return 1.0
-    return 1.0 - done if settings.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+    if not settings.gradient_checkpointing:
+        yield
+        return
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise ModelError(
+            f"gradient_checkpointing: {type(model).__name__} has no layers that compute again what they forgot, as "
+            "transformers' models have: take it out"
+        )
+    if active_activations(model):
+        raise ModelError(
+            "gradient_checkpointing: what is computed again has no grids of activations: take it out, or train before "
+            "activations are quantized"
+        )
+    layers: Any = model
+    if hasattr(model, "activation_checkpointing_enable"):  # its name in later versions
+        layers.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        end = layers.activation_checkpointing_disable
+    else:
+        layers.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        end = layers.gradient_checkpointing_disable
+    layers.disable_input_require_grads()  # hooks of embeddings, for the other kind of checkpoints alone
+    try:
+        yield
+    finally:
+        end()
 
 
 def set_training(model: nn.Module, frozen_norms: bool) -> None:
@@ -215,18 +216,6 @@ def set_training(model: nn.Module, frozen_norms: bool) -> None:
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
-
-
-def _choose_trainable(model: nn.Module, settings: Loop) -> None:
-    """Parameters of the layers that `trainable` names require a gradient; with '*' all of the model's do."""
-    everything = settings.trainable == ("*",)
-    for parameter in model.parameters():
-        parameter.requires_grad_(everything and parameter.is_floating_point())
-    if everything:
-        return
-    for layer in select(model, settings.trainable, embeddings=True).values():
-        for parameter in layer.parameters():
-            parameter.requires_grad_(parameter.is_floating_point())
 
 
 def _gather(accelerator: Accelerator, student: nn.Module, model: nn.Module) -> None:

@@ -27,6 +27,10 @@ class Phase(nn.Module):
         (0, 1], or 0 where nobody knows it."""
         return
 
+    def held(self) -> Sequence[nn.Parameter]:
+        """Parameters of the model that are not to be trained, whatever the loop would."""
+        return ()
+
     def finish(self) -> None:
         """Leave the model as it shall be: no hook, nothing that is learned still."""
         return

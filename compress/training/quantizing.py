@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import parametrize
 
 from compress.models.activations import QuantizedActivation, keep_quantizing, quantized_activations, set_activations
-from compress.models.layers import Weighted, parametrizations, raw_weight, sharing, weighted_layers
-from compress.models.learned_steps import LearnedStepActivation, LearnedStepWeight, ObservedActivation
-from compress.models.quantized import original_weight, set_weight
+from compress.models.layers import Weighted, raw_weight, weighted_layers
+from compress.models.learned_grids import LearnedStepWeight, begin_learning, end_learning, learned_grid
+from compress.models.learned_steps import LearnedStepActivation, ObservedActivation
+from compress.numerics.grid import nearest
 from compress.training.phase import Phase
 
 GRIDS = "learned_activations"  # the submodule that holds activations' grids while they are trained
@@ -66,11 +66,10 @@ class LearnGrids(Phase):
             positive_gamma(model.get_submodule(name), model.get_submodule(norm))
         self.weights: list[tuple[Weighted, LearnedStepWeight]] = []
         for layer, num_bits in layers.values():
-            if learned_weight(layer) is not None:  # it is tied to one that was before
+            if learned_grid(layer) is not None:  # it is tied to one that was before
                 continue
-            part = LearnedStepWeight(layer.weight.detach(), num_bits, group_size)
-            for each in sharing(model, layer):
-                parametrize.register_parametrization(each, "weight", part, unsafe=True)
+            part = LearnedStepWeight(nearest(layer.weight, num_bits, group_size), relative=False)
+            begin_learning(model, layer, part)
             self.weights.append((layer, part))
         self.grids: dict[str, Grid] = {
             key: ObservedActivation(first) if observe else LearnedStepActivation(first) for key, first in table.items()
@@ -108,10 +107,7 @@ class LearnGrids(Phase):
         if self.holding is not None:
             self.holding.remove()
         for layer, part in self.weights:
-            quantized = part.settled(original_weight(layer))
-            for other in sharing(model, layer):
-                _drop(other, part)
-            set_weight(layer, quantized, model)
+            end_learning(model, layer, part, None)
         if self.grids:
             settled = {self.keys.get(key, key): grid.settled() for key, grid in self.grids.items()}
             delattr(_holder(model), GRIDS)
@@ -142,19 +138,3 @@ def positive_gamma(layer: Any, norm: Any) -> None:
         own = raw_weight(layer)
         assert own is not None
         own.mul_(sign.reshape(-1, *[1] * (own.dim() - 1)))
-
-
-def learned_weight(layer: nn.Module) -> LearnedStepWeight | None:
-    """The grid on which the layer's weight is trained now, or None."""
-    if not parametrize.is_parametrized(layer, "weight"):
-        return None
-    return next((part for part in parametrizations(layer) if isinstance(part, LearnedStepWeight)), None)
-
-
-def _drop(layer: nn.Module, part: LearnedStepWeight) -> None:
-    """Take a parametrization of the weight off, to make place for another; a mask below it stays.
-
-    The weight stays parametrized: `remove_parametrizations` would change the class, which copies of the model share.
-    """
-    chain = parametrizations(layer)
-    del chain[list(chain).index(part)]

@@ -15,23 +15,25 @@ from compress.models.source import ModelSource
 class Loop:
     """A training loop.
 
-    dataset                what is trained on, as in the task; null: all of the calibration's set.
-    epochs                 how often each example is seen, 0.5 being half of them; null: max_steps decides.
-    max_steps              optimizer steps at most.
-    batch_size             examples a step and process.
-    gradient_accumulation  parts that a batch is cut into, where memory is short; the step is the same.
-    optimizer              'sgd' with Nesterov momentum, or 'adamw'.
-    learning_rate          at its highest.
-    momentum               of sgd.
-    weight_decay           of weights; biases, normalisations and scales have none.
-    schedule               how the learning rate falls to zero: by cosine, in a line, or not at all.
-    warmup                 share of the steps in which it first rises from zero.
-    clip_norm              largest norm of the gradient; null: any.
-    label_smoothing        share of the target that goes to all classes alike.
-    augment                images: 'crop' shifts them by up to an eighth, 'flip' mirrors half of them.
-    trainable              layers whose weights are trained: names, globs, 're:…'; all else keeps its values.
-    frozen_norms           batch normalisations keep their statistics, as where batches are small or the data few.
-    mixed_precision        of the forward and backward: 'bf16' or 'fp16' where the device is faster in it.
+    dataset                 what is trained on, as in the task; null: all of the calibration's set.
+    epochs                  how often each example is seen, 0.5 being half of them; null: max_steps decides.
+    max_steps               optimizer steps at most.
+    batch_size              examples a step and process.
+    gradient_accumulation   parts that a batch is cut into, where memory is short; the step is the same.
+    optimizer               'sgd' with Nesterov momentum, or 'adamw'.
+    learning_rate           at its highest.
+    momentum                of sgd.
+    weight_decay            of weights; biases, normalisations and scales have none.
+    schedule                how the learning rate falls to zero: by cosine, in a line, or not at all.
+    warmup                  share of the steps in which it first rises from zero.
+    clip_norm               largest norm of the gradient; null: any.
+    label_smoothing         share of the target that goes to all classes alike.
+    augment                 images: 'crop' shifts them by up to an eighth, 'flip' mirrors half of them.
+    trainable               layers whose weights are trained: names, globs, 're:…'; all else keeps its values.
+    frozen_norms            batch normalisations keep their statistics, as where batches are small or the data few.
+    mixed_precision         of the forward and backward: 'bf16' or 'fp16' where the device is faster in it.
+    gradient_checkpointing  layers of a language model forget what they computed and compute it again in the
+                            backward: less memory for a third more time.
     """
 
     dataset: str | None = None
@@ -51,6 +53,12 @@ class Loop:
     trainable: tuple[str, ...] = ("*",)
     frozen_norms: bool = False
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
+
+    @property
+    def rate_of_scales(self) -> float:
+        """The learning rate of learned grids' scales at its highest."""
+        return self.learning_rate
 
     def loop_problems(self) -> list[str]:
         """What is wrong with the fields together; each message begins with the key it is about."""

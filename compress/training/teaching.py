@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from compress.errors import ModelError, unknown
 from compress.models.calls import tensors
@@ -23,6 +24,8 @@ from compress.numerics.distillation import (
 )
 from compress.training.phase import Phase, asked, logits_of
 from compress.training.settings import FeatureLoss, LogitsLoss, Teaching
+
+_LOGITS = 1 << 24  # that are compared at once: 64 MiB of float32
 
 
 class Watch:
@@ -126,7 +129,7 @@ class Teach(Phase):
             raise ModelError("the model made no forward since the last loss: call compressor.loss after the model")
         given = self.ask()
         settings = self.settings
-        total = settings.task_weight * task_loss
+        total = settings.task_weight * task_loss if settings.task_weight else torch.zeros_like(task_loss)
         if settings.logits is not None:
             own, true = asked(logits_of(self.student.output), labels)
             theirs, _ = asked(logits_of(given), labels)
@@ -167,25 +170,38 @@ class Teach(Phase):
 
 
 def logits_loss(settings: LogitsLoss, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
-    """The mean over rows [N, C] of the divergence that the settings name, times the temperature's square."""
-    temperature = settings.temperature
-    student, teacher = student.float(), teacher.float()
+    """The mean over rows [N, C] of the divergence that the settings name, times the temperature's square.
+
+    Where there are very many logits they are compared in parts, which are computed again in the backward: a vocabulary
+    of 262,144 tokens would take several times the logits' own memory.
+    """
     if settings.divergence == "cakld" and labels is None:
         raise ModelError("logits: divergence 'cakld' weighs by the true classes, and the batch has no labels")
+    student, teacher = student.float(), teacher.float()
     confidence = confidence_of(teacher, labels) if settings.divergence == "cakld" and labels is not None else None
-    own, theirs = student / temperature, teacher / temperature
+    rows = max(1, _LOGITS // student.shape[-1])
+    parts = list(zip(student.split(rows), teacher.split(rows), strict=True))
+    if len(parts) == 1:
+        total = _divergence(settings, *parts[0], confidence)
+    else:
+        sums = [checkpoint(_divergence, settings, *part, confidence, use_reentrant=False) for part in parts]
+        total = torch.stack(sums).sum()
+    return total / max(1, len(student)) * settings.temperature**2  # none is asked for in a part of a batch: no loss
+
+
+def _divergence(settings: LogitsLoss, student: Tensor, teacher: Tensor, confidence: Tensor | None) -> Tensor:
+    """Summed over rows [N, C]; confidence: of 'cakld'."""
+    own, theirs = student / settings.temperature, teacher / settings.temperature
     if settings.top_k is not None and settings.top_k < own.shape[-1]:
         own, theirs = keep_top(own, theirs, settings.top_k)
+    if confidence is not None:
+        return confidence_aware_kl(own, theirs, confidence).sum()
     divergences: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
         "forward": forward_kl,
         "reverse": reverse_kl,
         "mse": squared_difference,
     }
-    if confidence is not None:
-        rows = confidence_aware_kl(own, theirs, confidence)
-    else:
-        rows = divergences[settings.divergence](own, theirs)
-    return rows.sum() / max(1, rows.numel()) * temperature**2  # none is asked for in a part of a batch: no loss
+    return divergences[settings.divergence](own, theirs).sum()
 
 
 def _pairs(model: nn.Module, teacher: Any, loss: FeatureLoss | None, blocks: tuple[str, ...]) -> dict[str, str]:

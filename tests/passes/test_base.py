@@ -19,6 +19,7 @@ def test_the_passes_there_are() -> None:
     assert sorted(REGISTRY) == [
         "correct.bias",
         "distill",
+        "distill.quantized",
         "distill.sequence",
         "equalize",
         "factorize",
@@ -38,6 +39,7 @@ def test_the_passes_there_are() -> None:
         "smooth",
         "train.quantized",
         "trim.vocabulary",
+        "tune.norms_and_scales",
     ]
 
 

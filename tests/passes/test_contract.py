@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from compress.passes import (
     Context,
     CorrectBias,
     Distill,
+    DistillQuantized,
     DistillSequence,
     Equalize,
     Factorize,
@@ -58,6 +59,7 @@ from compress.passes import (
     Smooth,
     TrainQuantized,
     TrimVocabulary,
+    TuneNormsAndScales,
 )
 from compress.targets import load
 from compress.training.settings import LogitsLoss
@@ -101,6 +103,19 @@ def pupil(shape: str) -> World:
         )
 
     return World(translator(shape).make, where, translator(shape).output)
+
+
+def taught(shape: str) -> World:
+    """A translator of random weights, whose own float model teaches it."""
+    world, loaded = translator(shape), load_translator(ModelSource(f"random:{shape}"))
+    examples = TextExamples(loaded, BACKWARDS, 32)
+    return World(
+        world.make,
+        lambda: replace(
+            world.context(), examples=lambda dataset, augment: examples, teacher=lambda wanted: world.make()
+        ),
+        world.output,
+    )
 
 
 def translator(shape: str) -> World:
@@ -281,6 +296,37 @@ CASES = {
         (FOLD,), Finetune(optimizer="adamw", learning_rate=1e-4, trainable=("head",), **FEW), 0.1
     ),
     "distill": Case((FOLD,), Distill(learning_rate=1e-5, logits=LogitsLoss(temperature=2.0), **FEW), 0.3),
+    "distill.quantized": Case(
+        (FOLD, QuantizeWeights(num_bits=6)),
+        DistillQuantized(learning_rate=1e-5, **FEW),
+        0.15,
+        make_float,
+        ("distill.quantized: no weight is quantized any more",) * 2,
+        (QuantizeStatic(), CorrectBias()),
+    ),
+    "distill.quantized with activations": Case(
+        (FOLD, QuantizeWeights(num_bits=4, strategy="group", group_size=4, group_scales="integer"), QuantizeStatic()),
+        DistillQuantized(learning_rate=1e-5, ignore=("role:first",), **FEW),
+        0.7,
+        make_float,
+        ("distill.quantized: no weight is quantized any more",) * 2,
+        (CorrectBias(),),
+    ),
+    "distill.quantized translator": Case(
+        (QuantizeWeights(num_bits=6, targets=("*", "role:embedding")),),
+        DistillQuantized(learning_rate=1e-5, targets=("*", "role:embedding"), gradient_checkpointing=True, **FEW),
+        0.5,
+        later=(),
+        worlds={"tiny-gemma3": taught("tiny-gemma3")},
+    ),
+    "tune.norms_and_scales": Case(
+        (FOLD, QuantizeWeights(num_bits=6, symmetric=False)),
+        TuneNormsAndScales(learning_rate=1e-5, **FEW),
+        0.15,
+        make_float,
+        ("tune.norms_and_scales: no weight is quantized any more",) * 2,
+        (CorrectBias(),),
+    ),
     "train.quantized": Case(
         (),
         TrainQuantized(num_bits=8, learning_rate=1e-5, **FEW),

@@ -124,18 +124,42 @@ def test_a_program_for_losses_that_is_not_installed_is_told_before_anything_runs
         Trainings("mlflow")
 
 
+QUANTIZED = """fold.batchnorm: {}
+  - quantize.weights: {num_bits: 2}
+  - """
+
+
+def test_a_quantized_network_is_trained_under_its_float_self_and_tuned(images: Path, tmp_path: Path) -> None:
+    passes = f"""{QUANTIZED}distill.quantized: {{max_steps: 2, batch_size: 4, learning_rate: 0.01}}
+  - tune.norms_and_scales: {{max_steps: 2, batch_size: 4}}"""
+    row = run(parse(recipe_text(images, passes)), output=tmp_path / "runs")
+    assert row.effective_bits < 3
+    log = (tmp_path / "runs" / "taught" / "log.txt").read_text()
+    assert log.count("step 2 of 2: loss ") == 2
+    assert " images/s" in log
+
+
 @pytest.mark.slow
-def test_a_launched_training_ends_as_one_in_process(images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "step", "options"),
+    [
+        ("", "finetune", "learning_rate: 0.001"),
+        (QUANTIZED, "distill.quantized", "learning_rate: 0.001, clip_norm: null"),
+    ],
+)
+def test_a_launched_training_ends_as_one_in_process(
+    images: Path, tmp_path: Path, before: str, step: str, options: str
+) -> None:
     """Two processes of two images each, without batch statistics, are one process of four; to 1e-4 of the scores."""
     file = tmp_path / "recipe.yaml"
-    options = "learning_rate: 0.001, frozen_norms: true, max_steps: 3"
+    options += ", frozen_norms: true, max_steps: 3"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     found = {}
     for name, batch_size, launch in (
         ("one", 4, []),
         ("two", 2, ["--launcher", "torchrun", "--num_processes", "2", "--track", "tensorboard"]),
     ):
-        file.write_text(recipe_text(images, f"finetune: {{{options}, batch_size: {batch_size}}}"))
+        file.write_text(recipe_text(images, f"{before}{step}: {{{options}, batch_size: {batch_size}}}"))
         command = [sys.executable, "-m", "compress", "run", str(file), "--set", f"name={name}", *launch, "--quiet"]
         subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
         from compress.runtime.session import open_session

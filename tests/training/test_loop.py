@@ -14,13 +14,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress.applying import apply
 from compress.errors import ModelError
+from compress.passes import DistillQuantized, QuantizeWeights
 from compress.passes.base import silent
 from compress.training import loop
-from compress.training.loop import Surroundings, rate_at, train
+from compress.training.loop import Surroundings, train
+from compress.training.optimizing import choose_trainable, make_optimizer, rate_at
 from compress.training.settings import LogitsLoss, Loop, Teaching
 from compress.training.teaching import Teach
-from tests.nets import Labelled, conv_net, transformer
+from tests.nets import Labelled, conv_net, images, transformer
 
 
 class Killed(Exception):
@@ -102,6 +105,23 @@ def test_the_rate_rises_then_falls() -> None:
     )
     cosine = [rate_at(Loop(), step, 4) for step in range(4)]
     assert cosine == pytest.approx([1.0, 0.5 + 0.5 * 0.5**0.5, 0.5, 0.5 - 0.5 * 0.5**0.5])
+
+
+def test_scales_have_a_rate_of_their_own_and_like_biases_no_decay() -> None:
+    model = apply(transformer(), [QuantizeWeights(num_bits=4, ignore=("head",))], lambda: [(images(),)])
+    settings = DistillQuantized(learning_rate=0.02, scale_rate=0.003, weight_decay=0.1)
+    phase = settings.grids(model, settings.layers(model))
+    choose_trainable(model, settings, [phase])
+    groups = make_optimizer(model, settings).param_groups
+    sizes = {(group["initial_lr"], group["weight_decay"]): len(group["params"]) for group in groups}
+    # ten layers have weights, nine of them scales; eight biases, and two of each of five normalisations, have one axis
+    assert sizes == {(0.02, 0.1): 10, (0.02, 0.0): 8 + 10, (0.003, 0.0): 9}
+
+
+def test_what_lies_behind_codes_is_not_trained() -> None:
+    model = apply(transformer(), [QuantizeWeights(num_bits=4)], lambda: [(images(),)])
+    choose_trainable(model, Loop())
+    assert {p.dim() for p in model.parameters() if p.requires_grad} == {1}
 
 
 def test_settings_that_do_not_fit_are_told() -> None:

@@ -17,7 +17,17 @@ import compress
 from compress.errors import CompressError, ModelError
 from compress.models.activations import quantized_activations
 from compress.models.quantized import stored
-from compress.passes import CorrectBias, Distill, Pass, PruneMagnitude, TrainQuantized
+from compress.passes import (
+    CorrectBias,
+    Distill,
+    DistillQuantized,
+    FoldBatchNorm,
+    Pass,
+    PruneMagnitude,
+    QuantizeWeights,
+    TrainQuantized,
+    TuneNormsAndScales,
+)
 from compress.training.phase import Compressor
 from compress.training.settings import FeatureLoss, LogitsLoss
 from tests.nets import images, lively, run
@@ -35,6 +45,8 @@ PASSES: dict[str, tuple[Pass, ...]] = {
     "weights": (TrainQuantized(num_bits=4),),
     "all, taught": (TrainQuantized(**GRIDS, freeze=0.5, logits=LogitsLoss()),),
     "observed": (TrainQuantized(**GRIDS, ranges="observed", freeze=0.5),),
+    "given": (FoldBatchNorm(), QuantizeWeights(num_bits=2), DistillQuantized(residual=0.1)),
+    "tuned": (FoldBatchNorm(), QuantizeWeights(num_bits=3, symmetric=False), TuneNormsAndScales()),
     "features": (Distill(features=FeatureLoss(modules={"act": "act"}), fade=0.8), TrainQuantized(**GRIDS)),
 }
 on_all = pytest.mark.parametrize("name", PASSES)

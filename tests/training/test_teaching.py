@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from compress.errors import ModelError
 from compress.numerics.distillation import attention_distance, feature_distance, forward_kl
+from compress.training import teaching
 from compress.training.phase import labels_of
 from compress.training.settings import FeatureLoss, LogitsLoss, Teacher, Teaching
-from compress.training.teaching import Teach
+from compress.training.teaching import Teach, logits_loss
 from tests.nets import conv_net, images, run, transformer
 
 TASK = torch.tensor(2.0)
@@ -147,3 +148,21 @@ def test_labels_are_found_in_what_loops_call_a_batch() -> None:
     shifted = labels_of({"input_ids": torch.zeros(1, 3), "labels": torch.tensor([[5, 6, 7]])})
     assert shifted is not None
     assert shifted.tolist() == [[6, 7, -100]]
+
+
+@pytest.mark.parametrize("settings", [LogitsLoss(temperature=2.0), LogitsLoss(divergence="cakld", top_k=3)])
+def test_logits_that_are_compared_in_parts_give_the_same_loss_and_gradient(
+    settings: LogitsLoss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(11, 7, generator=draw), torch.randn(11, 7, generator=draw)
+    labels = torch.arange(11) % 7
+    found = []
+    for limit in (1 << 24, 3 * 7):
+        monkeypatch.setattr(teaching, "_LOGITS", limit)
+        own = student.clone().requires_grad_()
+        loss = logits_loss(settings, own, teacher, labels)
+        loss.backward()
+        assert own.grad is not None
+        found.append((loss.detach(), own.grad))
+    torch.testing.assert_close(found[0], found[1])

@@ -1,0 +1,246 @@
+"""Grids of weights that are trained with a model, as parametrizations: scales are learned, codes follow the weights.
+
+Training sees exactly what will be stored: codes are rounded and scales are what float16 holds, both straight through.
+A grid begins as a QuantizedWeight says, whose zero points and multipliers stay, and settles to one again.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from compress.models.layers import Weighted, parametrizations, raw_weight, sharing
+from compress.models.masks import mask_of
+from compress.models.quantized import StoredWeight, original_weight, set_weight, stored
+from compress.numerics.grid import grouped
+from compress.numerics.lsq import damped, largest_code, quantize_through, scale_through
+from compress.numerics.rounding import straight_through
+from compress.numerics.weight import QuantizedWeight, code_range, storable_scales
+
+SMALLEST = float(torch.finfo(torch.float16).tiny)  # of a scale: what float16 holds with all its bits
+LARGEST = 6e4
+_NEAR = 0.499  # steps from a code that a weight may begin at: further off, rounding may take it to the next
+_LEAST = 1e-3  # steps from zero that a weight whose sign is stored begins at
+FOUR = 4  # columns of which 3:4-sparse codes have one zero
+
+
+class LearnedGrid(nn.Module):
+    """Parametrization: the weight [out, …] on a grid whose scales are learned.
+
+    scales    what is trained: the grid's scales are these times `unit`.
+    unit      1: an optimizer's step is of a scale itself, as LSQ has it; the first scales: it is a share of each, as
+              optimizers want it whose steps have a size of their own (Adam).
+    residual  ε: the forward adds so much of the float weight (`training.given_grids`).
+    """
+
+    unit: Tensor
+    least: Tensor
+    zero_points: Tensor | None
+    multipliers: Tensor | None
+
+    def __init__(self, first: QuantizedWeight, relative: bool = True) -> None:
+        super().__init__()
+        self.num_bits, self.group_size = first.num_bits, first.group_size
+        self.low, self.high = code_range(first.num_bits)
+        self.residual = 0.0
+        positive = first.scales > 0
+        self.register_buffer("unit", torch.where(positive, first.scales, 1.0) if relative else torch.ones(1, 1))
+        # a scale that float16 cannot hold may begin so, and no other gets there
+        self.register_buffer("least", torch.where(positive, first.scales.clamp_max(SMALLEST), SMALLEST))
+        self.register_buffer("zero_points", first.zero_points)
+        self.register_buffer("multipliers", first.multipliers)
+        self.scales = nn.Parameter(first.scales / self.unit)
+
+    def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        """The weight [out, groups, size] on the grid, with its gradients; step and zero are [out, groups, 1]."""
+        raise NotImplementedError
+
+    def codes(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        """The codes of the same, as float."""
+        raise NotImplementedError
+
+    def latent(self, groups: Tensor, codes: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        """Weights near to those given, whose codes are these."""
+        raise NotImplementedError
+
+    def stored_scales(self) -> Tensor:
+        positive = torch.maximum((self.unit * self.scales).abs().clamp_max(LARGEST), self.least)
+        return straight_through(storable_scales(positive.detach()), positive)
+
+    def forward(self, original: Tensor) -> Tensor:
+        step = self._steps(damped(self.stored_scales(), original.numel(), largest_code(self.low, self.high)))
+        weight = self._whole(self.quantized(self._groups(original), step, self._zero()), original)
+        return weight + self.residual * original if self.residual else weight
+
+    @torch.no_grad()
+    def settled(self, original: Tensor) -> QuantizedWeight:
+        """What training arrived at, from the weight that the parametrization is given."""
+        scales = self.stored_scales().detach()
+        codes = self._whole(self.codes(self._groups(original), self._steps(scales), self._zero()), original)
+        return QuantizedWeight(
+            codes.to(torch.int8), scales, self.zero_points, self.multipliers, self.num_bits, self.group_size
+        )
+
+    @torch.no_grad()
+    def begun(self, original: Tensor, codes: Tensor) -> Tensor:
+        """The weight to train, near to `original`, that begins on the given codes, int8 of its shape.
+
+        Where an earlier pass put a code further off than rounding would, it makes up for others: it is kept.
+        """
+        groups, decided = self._groups(original), self._groups(codes.to(original.dtype))
+        latent = self.latent(groups, decided, self._steps(self.stored_scales().detach()), self._zero())
+        return self._whole(latent, original)
+
+    def _groups(self, weight: Tensor) -> Tensor:
+        """[out, …] → [out, groups, size]."""
+        rows = weight.reshape(weight.shape[0], -1)
+        size = min(self.group_size or rows.shape[1], rows.shape[1])
+        return grouped(rows, size)
+
+    def _whole(self, groups: Tensor, like: Tensor) -> Tensor:
+        """The inverse."""
+        columns = like[0].numel()
+        return groups.reshape(len(like), -1)[:, :columns].reshape(like.shape)
+
+    def _steps(self, scales: Tensor) -> Tensor:
+        return (scales if self.multipliers is None else scales * self.multipliers)[..., None]
+
+    def _zero(self) -> Tensor | float:
+        return 0.0 if self.zero_points is None else self.zero_points.float()[..., None]
+
+
+class LearnedStepWeight(LearnedGrid):
+    """Codes are the nearest (LSQ); weights beyond the last code have the gradient that leads them back.
+
+    limit  the largest magnitude of a code; 1: ternary.
+    """
+
+    def __init__(self, first: QuantizedWeight, relative: bool = True, limit: int | None = None) -> None:
+        super().__init__(first, relative)
+        if limit is not None:
+            self.low, self.high = -limit, limit
+
+    def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        return quantize_through(groups, step, zero, self.low, self.high, returning=True)
+
+    def codes(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        return (groups / step + zero).round().clamp(self.low, self.high)
+
+    def latent(self, groups: Tensor, codes: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        """The given ones where they are near to their code, else the code's own value: also of what is clipped, from
+        where a way back is short."""
+        off = groups / step + zero - codes
+        near = torch.where(off.abs() <= 0.5, off.clamp(-_NEAR, _NEAR), 0.0)
+        return torch.where(off.abs() <= _NEAR, groups, (codes + near - zero) * step)
+
+
+class SparseTernaryWeight(LearnedGrid):
+    """3:4-sparse ternary codes (Sherry, Huang et al. 2026, arXiv:2601.07892): of four neighbouring columns the smallest
+    weight is zero, and the others' codes are their signs, that of zero being +.  The gradient passes to all."""
+
+    def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        return scale_through(groups, self.codes(groups.detach(), step, zero).to(torch.int8), step)
+
+    def codes(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        fours = groups.reshape(-1, FOUR)
+        signs = torch.where(fours < 0, -1.0, 1.0)
+        return signs.scatter(-1, fours.abs().argmin(-1, keepdim=True), 0.0).reshape(groups.shape)
+
+    def latent(self, groups: Tensor, codes: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        """Of the sign of their code, or the code's own value; where the code is zero, smaller than the other three."""
+        kept = codes * torch.where(groups * codes > 0, groups.abs(), step).maximum(_LEAST * step)
+        others = kept.abs().masked_fill(codes == 0, torch.inf).reshape(-1, FOUR).amin(-1, keepdim=True)
+        least = (0.99 * others).expand(-1, FOUR).reshape(groups.shape)
+        return torch.where(codes == 0, groups.clamp(-least, least), kept)
+
+
+class FixedCodes(LearnedGrid):
+    """The codes stay as they are: only the scales are learned, and the float weight has no part in it."""
+
+    decided: Tensor
+
+    def __init__(self, first: QuantizedWeight) -> None:
+        super().__init__(first)
+        self.register_buffer("decided", first.codes)
+
+    def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        codes = self._groups(self.decided)
+        if self.zero_points is not None:
+            codes = codes.to(torch.int16) - self.zero_points[..., None]
+        return scale_through(None, codes, step)
+
+    def codes(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        return self._groups(self.decided)
+
+    def latent(self, groups: Tensor, codes: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        return groups
+
+
+def grid_of(first: QuantizedWeight) -> LearnedGrid:
+    """The grid whose codes follow the weights, and stay of the kind of the given ones."""
+    if not is_ternary(first):
+        return LearnedStepWeight(first)
+    return SparseTernaryWeight(first) if is_three_of_four(first) else LearnedStepWeight(first, limit=1)
+
+
+def is_ternary(weight: QuantizedWeight) -> bool:
+    """Whether the codes are of {−1, 0, 1}, on a symmetric grid of 2 bits."""
+    if weight.num_bits != 2 or weight.zero_points is not None:
+        return False
+    low, high = weight.codes.aminmax()
+    return int(low) >= -1 and int(high) <= 1
+
+
+def is_three_of_four(weight: QuantizedWeight) -> bool:
+    """Whether one of every four neighbouring columns of each row is zero, and groups of them share no four."""
+    rows = weight.codes.reshape(len(weight.codes), -1)
+    if rows.shape[1] % FOUR or min(weight.group_size or rows.shape[1], rows.shape[1]) % FOUR:
+        return False
+    return bool(((rows == 0).reshape(-1, FOUR).sum(-1) == 1).all())
+
+
+def learned_grid(layer: nn.Module) -> LearnedGrid | None:
+    """The grid on which the layer's weight is trained now, or None."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None
+    return next((part for part in parametrizations(layer) if isinstance(part, LearnedGrid)), None)
+
+
+def begin_learning(model: nn.Module, layer: Weighted, grid: LearnedGrid) -> None:
+    """Put the layer's weight on `grid`, in place of the codes that it had, and with it all that share the weight.
+
+    The float weight is moved to where it begins on those codes.
+    """
+    before = stored(layer)
+    if before is not None:
+        weight = raw_weight(layer)
+        assert weight is not None
+        latent, mask = grid.begun(original_weight(layer), before.codes), mask_of(layer)
+        weight.data.copy_(latent if mask is None else torch.where(mask, latent, 0.0))
+    for each in sharing(model, layer):
+        if before is None:
+            parametrize.register_parametrization(each, "weight", grid, unsafe=True)
+        else:
+            _exchange(each, before, grid)
+
+
+def end_learning(model: nn.Module, layer: Weighted, grid: LearnedGrid, before: StoredWeight | None) -> None:
+    """The layer's weight, and all that share it, is stored as what was learned.
+
+    before  what stored it until it was learned, whose place is taken again.
+    """
+    quantized = grid.settled(original_weight(layer))
+    for each in sharing(model, layer):
+        if before is None:
+            # the weight stays parametrized: `remove_parametrizations` would change the class, which copies share
+            chain = parametrizations(each)
+            del chain[list(chain).index(grid)]
+        else:
+            _exchange(each, grid, before)
+    set_weight(layer, quantized, model)
+
+
+def _exchange(layer: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    chain = parametrizations(layer)
+    chain[list(chain).index(old)] = new
