@@ -53,7 +53,7 @@ class LayerPlan:
 
     name: str
     shape: tuple[int, ...]
-    num_bits: int
+    num_bits: float
     stored_bytes: int
 
 
@@ -86,7 +86,7 @@ class Plan:
         width = max((len(layer.name) for layer in self.layers), default=0)
         for layer in self.layers:
             shape = " × ".join(map(str, layer.shape))
-            bits = "float32" if layer.num_bits == FLOAT_BITS else f"{layer.num_bits} bits"
+            bits = "float32" if layer.num_bits == FLOAT_BITS else f"{layer.num_bits:.3g} bits"
             yield f"  {layer.name:<{width}}  {bits:>7}  {layer.stored_bytes:>12,} bytes  {shape}"
         share = self.model_bytes / self.float_bytes
         yield f"forecast: model file {self.model_bytes:,} bytes, {share:.2f} of the float model's {self.float_bytes:,}"
@@ -107,7 +107,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     layers = []
     for name, layer in stored_layers.items():
         shape = (_rows_left(recipe, job.model, layer), *layer.weight.shape[1:])
-        num_bits = formats[name].num_bits if name in formats else FLOAT_BITS
+        num_bits = formats[name].code_bits if name in formats else FLOAT_BITS
         size = stored_bytes(formats[name]) if name in formats else 4 * _count(shape)
         layers.append(LayerPlan(name, shape, num_bits, size))
     weights = sum(4 * layer.weight.numel() for layer in stored_layers.values())
@@ -148,7 +148,7 @@ def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeigh
                     if isinstance(step, RoundingPass):
                         grid = step.nearest(two_rows)
                     elif isinstance(step, TrainQuantized):
-                        grid = nearest(two_rows, edges.get(name, step.num_bits), step.group_size)
+                        grid = step.grid(two_rows, edges.get(name))
                     else:
                         grid = nearest(two_rows, 8)
                     formats[name] = _with_rows(grid, _rows_left(recipe, model, layer))

@@ -6,6 +6,8 @@ A grid begins as a QuantizedWeight says, whose zero points and multipliers stay,
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -16,13 +18,13 @@ from compress.models.quantized import StoredWeight, original_weight, set_weight,
 from compress.numerics.grid import grouped
 from compress.numerics.lsq import damped, largest_code, quantize_through, scale_through
 from compress.numerics.rounding import straight_through
-from compress.numerics.weight import QuantizedWeight, code_range, storable_scales
+from compress.numerics.weight import FOUR, QuantizedWeight, storable_scales
 
 SMALLEST = float(torch.finfo(torch.float16).tiny)  # of a scale: what float16 holds with all its bits
 LARGEST = 6e4
 _NEAR = 0.499  # steps from a code that a weight may begin at: further off, rounding may take it to the next
+_NONE = torch.empty(0)
 _LEAST = 1e-3  # steps from zero that a weight whose sign is stored begins at
-FOUR = 4  # columns of which 3:4-sparse codes have one zero
 
 
 class LearnedGrid(nn.Module):
@@ -41,8 +43,9 @@ class LearnedGrid(nn.Module):
 
     def __init__(self, first: QuantizedWeight, relative: bool = True) -> None:
         super().__init__()
-        self.num_bits, self.group_size = first.num_bits, first.group_size
-        self.low, self.high = code_range(first.num_bits)
+        # of what stays as it is; tensors that move with the module are buffers
+        self.kind = replace(first, codes=_NONE, scales=_NONE, zero_points=None, multipliers=None)
+        self.low, self.high = first.code_range
         self.residual = 0.0
         positive = first.scales > 0
         self.register_buffer("unit", torch.where(positive, first.scales, 1.0) if relative else torch.ones(1, 1))
@@ -78,8 +81,9 @@ class LearnedGrid(nn.Module):
         """What training arrived at, from the weight that the parametrization is given."""
         scales = self.stored_scales().detach()
         codes = self._whole(self.codes(self._groups(original), self._steps(scales), self._zero()), original)
-        return QuantizedWeight(
-            codes.to(torch.int8), scales, self.zero_points, self.multipliers, self.num_bits, self.group_size
+        zero_points, multipliers = self.zero_points, self.multipliers
+        return replace(
+            self.kind, codes=codes.to(torch.int8), scales=scales, zero_points=zero_points, multipliers=multipliers
         )
 
     @torch.no_grad()
@@ -95,7 +99,7 @@ class LearnedGrid(nn.Module):
     def _groups(self, weight: Tensor) -> Tensor:
         """[out, …] → [out, groups, size]."""
         rows = weight.reshape(weight.shape[0], -1)
-        size = min(self.group_size or rows.shape[1], rows.shape[1])
+        size = min(self.kind.group_size or rows.shape[1], rows.shape[1])
         return grouped(rows, size)
 
     def _whole(self, groups: Tensor, like: Tensor) -> Tensor:
@@ -107,19 +111,13 @@ class LearnedGrid(nn.Module):
         return (scales if self.multipliers is None else scales * self.multipliers)[..., None]
 
     def _zero(self) -> Tensor | float:
-        return 0.0 if self.zero_points is None else self.zero_points.float()[..., None]
+        if self.zero_points is not None:
+            return self.zero_points.float()[..., None]
+        return -0.5 if self.kind.midrise else 0.0
 
 
 class LearnedStepWeight(LearnedGrid):
-    """Codes are the nearest (LSQ); weights beyond the last code have the gradient that leads them back.
-
-    limit  the largest magnitude of a code; 1: ternary.
-    """
-
-    def __init__(self, first: QuantizedWeight, relative: bool = True, limit: int | None = None) -> None:
-        super().__init__(first, relative)
-        if limit is not None:
-            self.low, self.high = -limit, limit
+    """Codes are the nearest (LSQ); weights beyond the last code have the gradient that leads them back."""
 
     def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
         return quantize_through(groups, step, zero, self.low, self.high, returning=True)
@@ -166,6 +164,8 @@ class FixedCodes(LearnedGrid):
 
     def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
         codes = self._groups(self.decided)
+        if self.kind.midrise:
+            return scale_through(None, 2 * codes + 1, step / 2)
         if self.zero_points is not None:
             codes = codes.to(torch.int16) - self.zero_points[..., None]
         return scale_through(None, codes, step)
@@ -177,27 +177,9 @@ class FixedCodes(LearnedGrid):
         return groups
 
 
-def grid_of(first: QuantizedWeight) -> LearnedGrid:
+def grid_of(first: QuantizedWeight, relative: bool = True) -> LearnedGrid:
     """The grid whose codes follow the weights, and stay of the kind of the given ones."""
-    if not is_ternary(first):
-        return LearnedStepWeight(first)
-    return SparseTernaryWeight(first) if is_three_of_four(first) else LearnedStepWeight(first, limit=1)
-
-
-def is_ternary(weight: QuantizedWeight) -> bool:
-    """Whether the codes are of {−1, 0, 1}, on a symmetric grid of 2 bits."""
-    if weight.num_bits != 2 or weight.zero_points is not None:
-        return False
-    low, high = weight.codes.aminmax()
-    return int(low) >= -1 and int(high) <= 1
-
-
-def is_three_of_four(weight: QuantizedWeight) -> bool:
-    """Whether one of every four neighbouring columns of each row is zero, and groups of them share no four."""
-    rows = weight.codes.reshape(len(weight.codes), -1)
-    if rows.shape[1] % FOUR or min(weight.group_size or rows.shape[1], rows.shape[1]) % FOUR:
-        return False
-    return bool(((rows == 0).reshape(-1, FOUR).sum(-1) == 1).all())
+    return SparseTernaryWeight(first, relative) if first.keeps_three_of_four else LearnedStepWeight(first, relative)
 
 
 def learned_grid(layer: nn.Module) -> LearnedGrid | None:

@@ -39,13 +39,12 @@ class DistillQuantized(GivenGridsPass):
     residual: Annotated[float, Ge(0)] = 0.0
 
     def requires(self, model: nn.Module, context: Context) -> None:
-        from compress.models.learned_grids import is_ternary
         from compress.models.quantized import stored
 
         super().requires(model, context)
         if self.residual:
             found = [stored(layer) for layer in self.layers(model).values()]
-            if not any(part is not None and is_ternary(part.quantized) for part in found):
+            if not any(part is not None and part.quantized.is_ternary for part in found):
                 raise ModelError(f"{self.name}: residual is of ternary weights, and there are none: take it out")
 
     def grids(self, model: nn.Module, layers: dict[str, Weighted]) -> TrainGivenGrids:

@@ -7,7 +7,7 @@ Scales: BitNet b1.58 (Ma et al. 2024, arXiv:2402.17764), TWN (Li & Liu 2016, arX
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, Interval
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from compress.numerics.weight import Packing, QuantizedWeight
     from compress.targets import Target
 
+Ternary: TypeAlias = Literal[1.25, 1.33, 1.6]  # type: ignore[valid-type]
 PACKINGS: dict[float, Packing] = {1.6: "trits", 1.25: "3:4", 1.33: "3:4-words"}
 
 
@@ -48,7 +49,7 @@ class QuantizeTernary(RoundingPass):
     Without training after it only models of far too many weights survive it: put distill.quantized behind.
     """
 
-    num_bits: Literal[1.25, 1.33, 1.6] = 1.6  # type: ignore[valid-type]
+    num_bits: Ternary = 1.6
     targets: tuple[str, ...] = ("*",)
     ignore: tuple[str, ...] = ()
     group_size: Annotated[int, Ge(2)] | None = None

@@ -13,13 +13,15 @@ from annotated_types import Ge, Interval
 from compress.errors import ModelError, PromiseBroken
 from compress.models.selectors import selector_problems
 from compress.passes.base import Context, register
+from compress.passes.quantize_ternary import PACKINGS, Ternary
 from compress.passes.training import TaughtPass
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from compress.models.activations import QuantizedActivation
     from compress.models.layers import Weighted
+    from compress.numerics.weight import QuantizedWeight
     from compress.targets import Target
     from compress.training.phase import Phase
 
@@ -29,11 +31,13 @@ if TYPE_CHECKING:
 class TrainQuantized(TaughtPass):
     """Train weights, and activations if asked for, on the grids that they are stored on.
 
-    num_bits         bits of a weight.
+    num_bits         bits of a weight: 2 to 8, or ternary as in quantize.ternary: 1.6, or 1.25 and 1.33, of which every
+                     four neighbours keep three.
     edge_bits        bits of the first and the last layer, weights and inputs; null: as all others.
     targets          which convolutions and linear layers: names, globs, 're:…' or 'role:…'; embeddings by a selector
                      that means nothing else.
     ignore           which of them not; a layer that an earlier pass quantized keeps its codes.
+    midrise          levels at ±½, ±1½, … steps, none of them zero: the better grid of 2 bits.
     strategy         one scale an output channel, or a group of neighbouring inputs of a channel.
     group_size       inputs that share a scale, with strategy 'group'.
     activation_bits  bits of activations; null: they stay float. With 8, all tensors that int8 kernels meet are on a
@@ -46,10 +50,11 @@ class TrainQuantized(TaughtPass):
     Normalisations are folded into their layers when training ends, which changes no code.
     """
 
-    num_bits: Annotated[int, Interval(ge=2, le=8)] = 8
+    num_bits: Annotated[int, Interval(ge=2, le=8)] | Ternary = 8
     edge_bits: Annotated[int, Interval(ge=2, le=8)] | None = 8
     targets: tuple[str, ...] = ("*",)
     ignore: tuple[str, ...] = ()
+    midrise: bool = False
     strategy: Literal["channel", "group"] = "channel"
     group_size: Annotated[int, Ge(2)] | None = None
     activation_bits: Annotated[int, Interval(ge=2, le=8)] | None = None
@@ -63,7 +68,8 @@ class TrainQuantized(TaughtPass):
         found = [*super().problems(target), *selector_problems((*self.targets, *self.ignore))]
         for key in ("num_bits", "edge_bits"):
             bits = getattr(self, key)
-            if bits is not None and bits not in target.weight_bits:
+            stored = 2 if bits in PACKINGS else bits  # ternary weights run as 2 bits
+            if bits is not None and stored not in target.weight_bits:
                 known = ", ".join(map(str, target.weight_bits))
                 found.append(f"{key} is {bits}: target {target.name} takes weights of {known} bits")
         if self.strategy not in target.granularities:
@@ -75,14 +81,24 @@ class TrainQuantized(TaughtPass):
             found.append(f"activation_bits is {self.activation_bits}: target {target.name} runs {known}")
         if (self.strategy == "group") != (self.group_size is not None):
             found.append("strategy 'group' and group_size go together: give both, or neither")
+        if self.midrise and (self.num_bits in PACKINGS or self.num_bits == 8):
+            found.append("midrise is for weights of 2 to 7 bits")
         if self.activation_bits == 8 and self.strategy == "group":
             found.append("activation_bits 8 is for int8 kernels, which take a scale a channel: strategy 'channel'")
         return found
 
     def requires(self, model: nn.Module, context: Context) -> None:
+        from compress.models.masks import mask_of
         from compress.training.quantizing import trains_activations
 
-        if not self.layers(model):
+        layers = self.layers(model)
+        for name, layer in layers.items():
+            kept = PACKINGS.get(self.num_bits) in ("3:4", "3:4-words") and name not in self.edges(model)
+            if kept and layer.weight[0].numel() % 4:
+                raise ModelError(f"{self.name}: {name} has no fours of weights a row: put it under 'ignore'")
+            if (kept or self.midrise) and mask_of(layer) is not None:
+                raise ModelError(f"{self.name}: {name} is pruned, and its grid has not that many zeros: see num_bits")
+        if not layers:
             raise ModelError(f"{self.name}: every layer that is selected is quantized already")
         if self.activation_bits is not None and trains_activations(model):
             raise ModelError(
@@ -115,12 +131,19 @@ class TrainQuantized(TaughtPass):
         taught = self.taught(model, context)  # whose teacher is met before the student's grids
         runs = {name for name, layer in layers.items() if not isinstance(layer, nn.Embedding)}
         pairs, table, keys = self.activations(model, runs, edges, context)
-        chosen = {name: (layer, edges.get(name, self.num_bits)) for name, layer in layers.items()}
         observe = self.ranges == "observed"
-        return [
-            *taught,
-            LearnGrids(model, chosen, self.group_size, table, pairs, keys, observe, self.freeze),
-        ]
+        first = {name: (layer, self.grid(layer.weight, edges.get(name))) for name, layer in layers.items()}
+        return [*taught, LearnGrids(model, first, table, pairs, keys, observe, self.freeze)]
+
+    def grid(self, weight: Tensor, edge_bits: int | None = None) -> QuantizedWeight:
+        """Where the training of a weight begins; edge_bits: of the first or the last layer, if these have others."""
+        from compress.numerics.grid import nearest
+        from compress.numerics.ternary import ternary
+
+        if edge_bits is None and self.num_bits in PACKINGS:
+            return ternary(weight, PACKINGS[self.num_bits], self.group_size)
+        midrise = self.midrise and edge_bits is None
+        return nearest(weight, edge_bits or int(self.num_bits), self.group_size, midrise=midrise)
 
     def activations(
         self, model: nn.Module, layers: set[str], edges: Mapping[str, int], context: Context

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import nn
 
 from compress.models.layers import Weighted
-from compress.models.learned_grids import LearnedGrid, begin_learning, end_learning, is_ternary
+from compress.models.learned_grids import LearnedGrid, begin_learning, end_learning
 from compress.models.quantized import StoredWeight, stored
 from compress.numerics.weight import QuantizedWeight
 from compress.training.phase import Phase
@@ -48,7 +48,7 @@ class TrainGivenGrids(Phase):
             part = grid(before.quantized)
             begin_learning(model, layer, part)
             self.weights.append((layer, part, before))
-            if residual and is_ternary(before.quantized):
+            if residual and before.quantized.is_ternary:
                 self.adding.append(part)
         for parameter in self._held:
             parameter.requires_grad_(False)

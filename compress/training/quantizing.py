@@ -15,9 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.models.activations import QuantizedActivation, keep_quantizing, quantized_activations, set_activations
 from compress.models.layers import Weighted, raw_weight, weighted_layers
-from compress.models.learned_grids import LearnedStepWeight, begin_learning, end_learning, learned_grid
+from compress.models.learned_grids import LearnedGrid, begin_learning, end_learning, grid_of, learned_grid
 from compress.models.learned_steps import LearnedStepActivation, ObservedActivation
-from compress.numerics.grid import nearest
+from compress.numerics.weight import QuantizedWeight
 from compress.training.phase import Phase
 
 GRIDS = "learned_activations"  # the submodule that holds activations' grids while they are trained
@@ -37,7 +37,7 @@ class Grid(Protocol):
 class LearnGrids(Phase):
     """Weights of `layers` and the tensors of `table` are on grids that are trained.
 
-    layers   by name, with the bits of each; weights that are tied share their grid.
+    layers   by name, with the grid that each begins on; weights that are tied share theirs.
     table    first grids of activations by their keys in the model as it is, unfolded.
     pairs    (layer, normalisation) by name: what will be folded.
     keys     the table's keys → those of the folded model.
@@ -48,8 +48,7 @@ class LearnGrids(Phase):
     def __init__(
         self,
         model: nn.Module,
-        layers: Mapping[str, tuple[Weighted, int]],
-        group_size: int | None,
+        layers: Mapping[str, tuple[Weighted, QuantizedWeight]],
         table: Mapping[str, QuantizedActivation],
         pairs: list[tuple[str, str]],
         keys: Mapping[str, str],
@@ -64,11 +63,11 @@ class LearnGrids(Phase):
         self.holding = None if freeze is None else model.register_forward_pre_hook(self._hold_norms)
         for name, norm in pairs:
             positive_gamma(model.get_submodule(name), model.get_submodule(norm))
-        self.weights: list[tuple[Weighted, LearnedStepWeight]] = []
-        for layer, num_bits in layers.values():
+        self.weights: list[tuple[Weighted, LearnedGrid]] = []
+        for layer, first in layers.values():
             if learned_grid(layer) is not None:  # it is tied to one that was before
                 continue
-            part = LearnedStepWeight(nearest(layer.weight, num_bits, group_size), relative=False)
+            part = grid_of(first, relative=False)
             begin_learning(model, layer, part)
             self.weights.append((layer, part))
         self.grids: dict[str, Grid] = {

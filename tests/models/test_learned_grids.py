@@ -18,18 +18,10 @@ from compress.models.learned_grids import (
     LearnedStepWeight,
     SparseTernaryWeight,
     grid_of,
-    is_ternary,
-    is_three_of_four,
 )
 from compress.numerics.grid import nearest
-from compress.numerics.weight import QuantizedWeight, code_range, with_given_codes
-
-
-def ternary(weight: Tensor, group_size: int | None = None) -> QuantizedWeight:
-    """Codes of {−1, 0, 1}: nearest on a grid whose scale is the mean magnitude."""
-    scales = nearest(weight, 2, group_size).scales
-    codes = (nearest(weight, 2, group_size).codes).clamp(-1, 1)
-    return QuantizedWeight(codes, scales, None, None, 2, group_size)
+from compress.numerics.ternary import ternary
+from compress.numerics.weight import QuantizedWeight, with_given_codes
 
 
 def three_of_four(weight: Tensor, group_size: int | None = None) -> QuantizedWeight:
@@ -38,7 +30,11 @@ def three_of_four(weight: Tensor, group_size: int | None = None) -> QuantizedWei
     codes = torch.randint(0, 2, weight.shape, generator=draw) * 2 - 1
     zero = torch.randint(0, 4, (codes.numel() // 4, 1), generator=draw)
     codes = codes.reshape(-1, 4).scatter(-1, zero, 0).reshape(weight.shape).to(torch.int8)
-    return with_given_codes(ternary(weight, group_size), codes)
+    return with_given_codes(ternary(weight, "3:4", group_size), codes)
+
+
+def three_are_kept(weight: QuantizedWeight) -> bool:
+    return bool(((weight.codes.reshape(-1, 4) == 0).sum(-1) == 1).all())
 
 
 KINDS: dict[str, Callable[[Tensor], QuantizedWeight]] = {
@@ -50,7 +46,9 @@ KINDS: dict[str, Callable[[Tensor], QuantizedWeight]] = {
     "affine": lambda w: nearest(w, 3, 4, symmetric=False),
     "affine channel": lambda w: nearest(w, 8, symmetric=False),
     "integer": lambda w: nearest(w, 4, 4, integer_scales=True),
-    "ternary": lambda w: ternary(w, 8),
+    "midrise": lambda w: nearest(w, 2, 4, midrise=True),
+    "midrise integer": lambda w: nearest(w, 3, 4, integer_scales=True, midrise=True),
+    "ternary": lambda w: ternary(w, "trits", 8),
     "3:4": lambda w: three_of_four(w, 8),
     "3:4 channel": three_of_four,
 }
@@ -66,9 +64,9 @@ def weight_of(seed: int = 0, rows: int = 6, columns: int = 24) -> Tensor:
 
 def far(first: QuantizedWeight, seed: int = 0) -> QuantizedWeight:
     """Codes that rounding would never give, of the same kind."""
-    low, high = code_range(first.num_bits)
+    low, high = first.code_range
     draw = torch.Generator().manual_seed(seed)
-    if is_ternary(first):
+    if first.keeps_three_of_four:
         order = torch.randperm(len(first.codes), generator=draw)
         return with_given_codes(first, first.codes[order])
     return with_given_codes(first, torch.randint(low, high + 1, first.codes.shape, generator=draw).to(torch.int8))
@@ -152,10 +150,11 @@ def test_whatever_an_optimizer_does_a_grid_settles_to_what_it_computed_of_its_ki
     assert bool((settled.scales > 0).all())
     assert not torch.equal(settled.scales, first.scales)
     assert torch.equal(settled.codes, first.codes) == (make is FixedCodes)
-    low, high = code_range(first.num_bits)
+    low, high = first.code_range
     assert low <= int(settled.codes.min()) <= int(settled.codes.max()) <= high
-    assert is_ternary(settled) == is_ternary(first) == (kind in ("ternary", "3:4", "3:4 channel"))
-    assert is_three_of_four(settled) == kind.startswith("3:4")
+    assert (settled.packing, settled.midrise) == (first.packing, first.midrise)
+    if first.keeps_three_of_four:
+        assert three_are_kept(settled)
     for part in ("zero_points", "multipliers"):
         before, after = getattr(first, part), getattr(settled, part)
         assert (before is None and after is None) or torch.equal(before, after)
@@ -203,7 +202,7 @@ def test_sparse_codes_by_hand() -> None:
 
 def test_a_residual_adds_a_share_of_the_float_weight() -> None:
     original = weight_of()
-    grid = grid_of(ternary(original))
+    grid = grid_of(ternary(original, "trits"))
     plain = grid(original)
     grid.residual = 0.25
     torch.testing.assert_close(grid(original), plain + 0.25 * original)

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from compress.applying import apply
 from compress.errors import ModelError
 from compress.models.layers import raw_weight, weighted_layers
-from compress.models.learned_grids import is_ternary, is_three_of_four, learned_grid
+from compress.models.learned_grids import learned_grid
 from compress.models.masks import mask_of
 from compress.models.quantized import quantized_weights, set_weight, stored
+from compress.numerics.ternary import ternary
 from compress.passes import (
     DistillQuantized,
     FoldBatchNorm,
@@ -34,7 +35,7 @@ from compress.training.phase import Compressor
 from compress.training.settings import LogitsLoss
 from tests.language import VOCABULARY, decoder
 from tests.language import sentences as language_batches
-from tests.models.test_learned_grids import three_of_four
+from tests.models.test_learned_grids import three_are_kept, three_of_four
 from tests.nets import Labelled, conv_net, images, run, transformer
 
 TWO_BITS: dict[str, tuple[Pass, ...]] = {
@@ -59,10 +60,7 @@ def ternary_net(sparse: bool) -> nn.Module:
     model = transformer()
     for layer in weighted_layers(model).values():
         first = three_of_four(layer.weight.detach())
-        if not sparse:
-            zeros = (first.codes == 0).flatten()[torch.randperm(first.codes.numel())].reshape(first.shape)
-            first.codes[zeros] = 0
-        set_weight(layer, first)
+        set_weight(layer, first if sparse else ternary(layer.weight.detach(), "trits"))
     return model
 
 
@@ -128,8 +126,9 @@ def test_ternary_stays_ternary_and_three_of_four_stay_so_with_a_residual(sparse:
     finished = compressor.finalize()
     assert torch.equal(run(finished, images()), trained)
     after = quantized_weights(finished)
-    assert all(is_ternary(weight) for weight in after.values())
-    assert all(is_three_of_four(weight) for weight in after.values()) == sparse
+    assert {weight.packing for weight in after.values()} == {"3:4" if sparse else "trits"}
+    assert all(weight.codes.abs().max() == 1 for weight in after.values())
+    assert all(three_are_kept(weight) for weight in after.values()) == sparse
     assert not all(torch.equal(weight.codes, weights[name].codes) for name, weight in after.items())
 
 
