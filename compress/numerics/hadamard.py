@@ -30,7 +30,7 @@ class Rotation:
     def __call__(self, x: Tensor) -> Tensor:
         """x·Q in float64, [..., blocks·n] → the same shape."""
         order = len(self.core)
-        turned = x.double().reshape(*x.shape[:-1], *self.signs.shape) * self.signs
+        turned = x.to(self.signs).reshape(*x.shape[:-1], *self.signs.shape) * self.signs
         turned = self.core.T @ turned.reshape(*turned.shape[:-1], order, -1)
         return (fast_hadamard(turned) / math.sqrt(turned.shape[-1])).reshape(x.shape)
 
@@ -85,8 +85,11 @@ def fast_hadamard(x: Tensor) -> Tensor:
 
 
 def _paley(order: int) -> Tensor:
-    """Paley's matrix of an order that has one, or [[1]].  χ(a − b) of the residues of q gives the conference matrix S,
-    S·Sᵀ = q·1: antisymmetric for q = 3 mod 4, where 1 + S is Hadamard; else symmetric, and each 0 and ±1 becomes 2×2."""
+    """Paley's matrix of an order that has one, or [[1]].
+
+    χ(a − b) of the residues of q, with a border of ±1, is the conference matrix S, S·Sᵀ = q·1: antisymmetric for
+    q = 3 mod 4, where 1 + S is Hadamard; else symmetric, where each of its numbers becomes a block of 2×2.
+    """
     if order == 1:
         return torch.ones(1, 1, dtype=torch.float64)
     prime = _paley_prime(order)

@@ -21,6 +21,7 @@ from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
+from compress.passes.rotate import Rotate
 from compress.passes.smooth import Smooth
 from compress.passes.train_quantized import TrainQuantized
 from compress.passes.trim_vocabulary import TrimVocabulary
@@ -47,6 +48,7 @@ __all__ = [
     "QuantizeStatic",
     "QuantizeWeights",
     "Reconstruct",
+    "Rotate",
     "Smooth",
     "TrainQuantized",
     "TrimVocabulary",
