@@ -1,4 +1,4 @@
-"""What rotations are folded into: found by what runs, turned chunk by chunk, and left alone where a rotation would show."""
+"""What rotations are folded into: found by what runs, turned chunk by chunk, left alone where it would show."""
 
 from __future__ import annotations
 
@@ -145,9 +145,12 @@ def squared(model: Any) -> None:
 
 
 def also_read(model: Any) -> None:
-    model.model.layers[0].self_attn.o_proj.register_forward_hook(
-        lambda module, inputs, output: output if output.sigmoid() is None else output
-    )
+    model.model.layers[0].self_attn.o_proj.register_forward_hook(lambda module, inputs, output: watch(output))
+
+
+def watch(x: Tensor) -> Tensor:
+    x.sigmoid()
+    return x
 
 
 def bent(model: Any) -> None:
@@ -185,11 +188,11 @@ def test_a_stream_that_is_made_or_read_otherwise_is_refused(change: Any) -> None
 
 def test_a_model_that_gives_out_its_stream_or_has_no_tokens_is_refused() -> None:
     body = decoder("llama").model
-    with pytest.raises(ModelError, match="^the model gives out what norm gives$"):
+    with pytest.raises(ModelError, match=r"^the model gives out what norm gives$"):
         find_residual(body, record(body, IDS))
     body.norm = nn.Identity()
-    with pytest.raises(ModelError, match="^the model gives it out$"):
+    with pytest.raises(ModelError, match=r"^the model gives it out$"):
         find_residual(body, record(body, IDS))
     net = transformer()
-    with pytest.raises(ModelError, match="^the model has no embedding of tokens$"):
+    with pytest.raises(ModelError, match=r"^the model has no embedding of tokens$"):
         find_residual(net, record(net, images(1)))
