@@ -18,6 +18,7 @@ from compress.errors import ModelError
 from compress.exporter.gguf import write_gguf
 from compress.exporter.text import write_graphs
 from compress.exporter.text.parity import check_ids_parity
+from compress.models.attention import split_attention
 from compress.models.paging import is_paged, page
 from compress.models.source import ModelSource
 from compress.models.translators import load_translator
@@ -30,7 +31,7 @@ from compress.stages import Stage, StageStore
 from compress.targets import load
 from tests.exporter.text.tiny import DECODERS, ENCODER_DECODERS, VOCABULARY, decoder, encoder_decoder
 from tests.nets import context as images_context
-from tests.nets import transformer
+from tests.nets import run, transformer
 
 NAMES = (*DECODERS, *ENCODER_DECODERS)
 ROWS = [[3 + (5 * number + number**2) % (VOCABULARY - 40) for number in range(length)] for length in (23, 15)]
@@ -140,6 +141,19 @@ def test_widths_that_are_no_power_of_two_are_rotated_too(width: int, told: str) 
         f"residual: 22 layers and the embedding, by {told}",
         "values: 6 heads of 3 attentions, by a Hadamard matrix of order 12",
     ]
+
+
+def test_attention_that_was_split_for_images_is_rotated_as_well() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.TransformerEncoderLayer(12, 3, 24, batch_first=True)).eval()
+    model = split_attention(model)
+    x = torch.randn(2, 5, 12)
+    expected, before = run(model, x), model[0].self_attn.v_proj.weight.detach().clone()
+    where = Context(lambda: iter([(x,)]), load("generic"))
+    model = apply_one(VALUES, model, where)
+    torch.testing.assert_close(run(model, x), expected, rtol=0, atol=1e-5)
+    assert not torch.allclose(model[0].self_attn.v_proj.weight, before, atol=0.01)
+    assert where.notes == ["values: 3 heads of 1 attentions, by a Hadamard matrix of order 4"]
 
 
 def test_the_seed_decides_the_signs_and_nothing_else_does() -> None:
