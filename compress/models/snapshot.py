@@ -22,6 +22,7 @@ from compress.models.low_rank import give_ranks
 from compress.models.masks import masks, set_mask
 from compress.models.quantized import StoredWeight, quantized_weights, set_weight, stored
 from compress.models.structure import restructure, structure_of
+from compress.models.untying import untie_saved
 from compress.models.vocabulary import KEPT, keep_tokens, kept_tokens
 from compress.numerics.weight import QuantizedWeight
 
@@ -62,7 +63,7 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
     """Give `model`, of the structure that was saved, the saved values and grids.
 
     A layer without a bias gets the one that a pass gave it, what passes took away (tokens, channels, heads, blocks) is
-    taken away, and layers that a pass factorized get their ranks.
+    taken away, layers that a pass factorized get their ranks, and a head that it untied gets a weight of its own.
     Raises ModelError if the structure is another.
     """
     from safetensors.torch import load_file
@@ -74,6 +75,7 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
         keep_tokens(model, saved[KEPT])
     restructure(model, grids["structure"])
     give_ranks(model, saved)
+    untie_saved(model, saved)
     for name, layer in weighted_layers(model).items():
         bias = saved.get(f"{name}.bias".removeprefix("."))
         if layer.bias is None and bias is not None:

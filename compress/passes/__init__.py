@@ -23,6 +23,7 @@ from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_ternary import QuantizeTernary
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
+from compress.passes.rotate import Rotate
 from compress.passes.smooth import Smooth
 from compress.passes.train_quantized import TrainQuantized
 from compress.passes.trim_vocabulary import TrimVocabulary
@@ -52,6 +53,7 @@ __all__ = [
     "QuantizeTernary",
     "QuantizeWeights",
     "Reconstruct",
+    "Rotate",
     "Smooth",
     "TrainQuantized",
     "TrimVocabulary",

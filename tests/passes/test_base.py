@@ -36,6 +36,7 @@ def test_the_passes_there_are() -> None:
         "quantize.static",
         "quantize.weights",
         "reconstruct",
+        "rotate",
         "smooth",
         "train.quantized",
         "trim.vocabulary",

@@ -56,6 +56,7 @@ from compress.passes import (
     QuantizeTernary,
     QuantizeWeights,
     Reconstruct,
+    Rotate,
     Smooth,
     TrainQuantized,
     TrimVocabulary,
@@ -262,6 +263,15 @@ CASES = {
         (CorrectBias(),),
     ),
     "smooth": Case((FOLD,), Smooth(), 1e-4),
+    "rotate": Case(
+        (),
+        Rotate(),
+        1e-4,
+        later=(QuantizeWeights(num_bits=8, targets=("*", "role:embedding")),),
+        worlds={
+            name: translator(name) for name in ("tiny-gemma3", "tiny-m2m100", "tiny-marian", "tiny-qwen3", "tiny-t5")
+        },
+    ),
     "correct.bias": Case((FOLD, QuantizeWeights(num_bits=6)), CorrectBias(), 0.15),
     "quantize.ternary": Case(
         (FOLD,),
