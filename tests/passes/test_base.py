@@ -34,6 +34,7 @@ def test_the_passes_there_are() -> None:
         "prune.wanda",
         "quantize.dynamic",
         "quantize.static",
+        "quantize.ternary",
         "quantize.weights",
         "reconstruct",
         "rotate",
