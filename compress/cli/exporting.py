@@ -12,7 +12,11 @@ def export(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A file, or the name of a shipped recipe.")],
     format: Annotated[Literal["gguf"], typer.Option(help="Of the file.")],
     type: Annotated[
-        str, typer.Option(help="Of the matrices: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1; auto: as quantized.")
+        str,
+        typer.Option(
+            help="Of the matrices: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K; of "
+            "those that are ternary, TQ2_0 or TQ1_0; auto: as quantized."
+        ),
     ] = "auto",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="In place of RUNS/NAME/NAME[-TYPE].gguf.")] = None,
     overrides: Annotated[

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from compress import pipeline
-from compress.cli import app
+from compress.cli import app, exporting
+from compress.exporter.gguf import AUTO, TYPES
 
 RECIPE = """
 name: small
@@ -71,7 +74,9 @@ def test_a_run_that_was_stopped_after_its_passes_leaves_them_to_the_export(monke
 
 def test_a_fallback_is_told() -> None:
     told = export("--set", "passes.quantize.weights.group_size=16", "--quiet").stdout.splitlines()
-    assert told[1].startswith("note: F16 instead, since groups of 16 values are no multiple of 32: 14 tensors: blk.0.")
+    assert told[1].startswith(
+        "note: F16 (16 bits) instead, since groups of 16 values are no multiple of 32: 14 tensors: blk.0."
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,6 +96,18 @@ def test_bad_input_is_one_message_before_any_work(arguments: list[str], told: st
     assert told in line
     assert not list(Path().rglob("*.gguf"))
     assert not list(Path().rglob("stages"))
+
+
+def test_a_ternary_type_is_refused_where_nothing_is_ternary() -> None:
+    done = export("--type", "TQ1_0", "--quiet")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: TQ1_0 holds ternary weights, ")
+    assert not list(Path().rglob("*.gguf"))
+
+
+def test_the_help_lists_every_type() -> None:
+    told = get_type_hints(exporting.export, include_extras=True)["type"].__metadata__[0].help
+    assert [kind for kind in (AUTO, *TYPES) if re.search(rf"\b{kind}\b", told) is None] == []
 
 
 def test_a_recipe_of_images_is_refused() -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["AUTO", "TYPES", "WrittenGguf", "check_gguf", "check_type", "refuse_existing", "write_gguf"]
 
 AUTO = "auto"  # what a pass quantized keeps its grid
-TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
+_PLAIN = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
+TYPES = (*_PLAIN, "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "TQ2_0", "TQ1_0")
+# What llama.cpp calls a file of a k-quant's: those whose name is not the type's.
+_FILE_TYPES = {kind: f"{kind}_S" for kind in ("Q5_K", "Q4_K", "Q3_K")}
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,10 @@ def write_gguf(
 ) -> WrittenGguf:
     """Write `loaded` as a GGUF file, which appears all at once: the same bytes for the same model each time.
 
-    type   of the matrices: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1; or 'auto': weights that a pass quantized go,
-           from their codes, to the type that holds their grid (see `compress.exporter.gguf.blocks`), others to F16.
-           Norms and biases are F32.  What cannot be of the type is F16 (or F32), and the result's notes say so.
+    type   of the matrices, one of TYPES; or 'auto': weights that a pass quantized go, from their codes, to the smallest
+           type that holds their grid (see `compress.exporter.gguf.fitting`), others to F16.  Norms and biases are F32.
+           TQ2_0 and TQ1_0 hold ternary codes alone: with them all other weights are what 'auto' makes of them.  What
+           cannot be of the type becomes another, and the result's notes say which (`compress.exporter.gguf.choosing`).
     name   of the model, for those who list files; what `loaded` says of it, unless given.
     force  replace a file that is there.
 
@@ -61,19 +65,26 @@ def write_gguf(
 
     Tensors are made ready some rows at a time, so that little memory is taken beyond the model's own.
 
-    Raises ArtefactError for a file that exists or cannot be written; ModelError for a type that is not known, or a
-    model that llama.cpp cannot run as it is (an encoder–decoder, a rotary scaling or tokenizer that GGUF has no words
-    for); ParityError if the tokenizer, read back, cuts texts in another way; MissingExtra without torch or gguf.
+    Raises ArtefactError for a file that exists or cannot be written; ModelError for a type that is not known, a ternary
+    one for a model without ternary weights, or a model that llama.cpp cannot run as it is (an encoder–decoder, a rotary
+    scaling or tokenizer that GGUF has no words for); ParityError if the tokenizer, read back, cuts texts in another
+    way; MissingExtra without torch or gguf.
     """
     path = Path(path)
     kind = _checked(loaded, path, type, force)
     from compress.exporter.gguf.file import write_file
     from compress.exporter.gguf.header import architecture_of, rope_factors
     from compress.exporter.gguf.tensors import Notes, tensors_of
+    from compress.exporter.gguf.ternary import TERNARY, TERNARY_BLOCK
     from compress.models.translators.trimmed import trimmed
 
     notes, loaded = Notes(), trimmed(loaded)
     tensors = tensors_of(loaded.model, architecture_of(loaded.model.config), kind, notes)
+    if kind in TERNARY and all(tensor.kind != kind for tensor in tensors):
+        wanted = f"{kind} holds ternary weights, in rows and groups that are multiples of {TERNARY_BLOCK}"
+        raise ModelError(
+            f"{wanted}, and this model has none: put quantize.ternary into its recipe, or take another type"
+        )
     factors = rope_factors(loaded.model)
     if factors is not None:
         tensors.insert(0, factors)
@@ -146,8 +157,10 @@ def _header(loaded: LoadedTranslator, name: str | None, tensors: list[StoredTens
         if len(tensor.shape) > 1:
             sizes[tensor.kind] += tensor.num_bytes
     most = sizes.most_common(1)[0][0]
-    values["general.file_type"] = int(LlamaFileType["ALL_F32" if most == "F32" else f"MOSTLY_{most}"])
-    if any(kind.startswith("Q") for kind in sizes):
+    values["general.file_type"] = int(
+        LlamaFileType["ALL_F32" if most == "F32" else f"MOSTLY_{_FILE_TYPES.get(most, most)}"]
+    )
+    if any("Q" in kind for kind in sizes):
         values["general.quantization_version"] = GGML_QUANT_VERSION
     named = tokenizer_values(loaded, vocabulary_size(loaded.model), architecture)
     return values | architecture_values(config) | named

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compress.errors import ModelError
-from compress.exporter.gguf import AUTO
-from compress.exporter.gguf.blocks import BLOCK, blocks, fit
+from compress.exporter.gguf.bits import LARGEST_HALF
+from compress.exporter.gguf.choosing import Choice, choose
 from compress.exporter.gguf.file import StoredTensor
+from compress.exporter.gguf.fitting import blocks_of
+from compress.exporter.gguf.k_quants import GRIDS, nearest_blocks
 from compress.models.layers import raw_weight
 from compress.models.masks import settle_masks
 from compress.models.quantized import stored
@@ -26,7 +28,6 @@ from compress.numerics.weight import rows_of
 if TYPE_CHECKING:
     from compress.numerics.weight import QuantizedWeight
 
-_LARGEST_HALF = float(np.finfo(np.float16).max)
 _CHUNK = 1 << 22  # values that are made ready at a time
 _NAMES_TOLD = 3
 
@@ -52,9 +53,8 @@ class Notes:
 def tensors_of(model: Any, architecture: str, kind: str, notes: Notes) -> list[StoredTensor]:
     """The tensors of a decoder of transformers, in the order of its modules; a tied head is not there.
 
-    kind   of the matrices: one of TYPES, or AUTO: what a pass quantized goes to the type that holds its grid, from its
-           codes, and any other to F16.
-    notes  takes each matrix that becomes another type than that, or whose scales are rounded.
+    kind   of the matrices: one of TYPES or AUTO; `choosing` says what becomes of each.
+    notes  takes each matrix that becomes another type than was asked, or whose scales are rounded.
 
     Norms and biases are F32.  Raises ModelError for a tensor that llama.cpp would not read.
     """
@@ -110,27 +110,17 @@ def _matrix(module: nn.Module, name: str, order: Tensor | None, kind: str, notes
     """A matrix [rows, columns] in the type that was asked for, or in one that holds it."""
     part = stored(module)
     quantized = part.quantized if part is not None else None
-    if quantized is not None and kind == AUTO:
-        fitting = fit(quantized)
-        if fitting.kind is not None:
-            if fitting.rounded:
-                notes.add("scales rounded to float16", name)
-            made = partial(_from_codes, quantized, order, fitting.kind)
-            return _stored(name, tuple(quantized.shape), fitting.kind, made)
-        reason = fitting.reason
-        asked = "F16"
-    else:
-        asked, reason = ("F16" if kind == AUTO else kind), ""
     raw = raw_weight(module)
     assert raw is not None
-    rows, columns = raw.shape
-    if asked.startswith("Q") and columns % BLOCK:
-        asked, reason = "F16", f"rows of {columns} values are no multiple of {BLOCK}"
-    if asked not in ("F32", "BF16") and _largest(raw, quantized) > _LARGEST_HALF:
-        asked, reason = "F32", "values leave the range of float16"
-    if reason:
-        notes.add(f"{asked} instead, since {reason}", name)
-    return _stored(name, (rows, columns), asked, partial(_from_values, raw, quantized, order, asked))
+    chosen = choose(quantized, raw.shape[1], kind)
+    if not chosen.from_codes and chosen.kind not in ("F32", "BF16") and _largest(raw, quantized) > LARGEST_HALF:
+        chosen = Choice("F32", instead="values leave the range of float16")
+    for reason in chosen.reasons():
+        notes.add(reason, name)
+    if chosen.from_codes:
+        assert quantized is not None
+        return _stored(name, tuple(raw.shape), chosen.kind, partial(_from_codes, quantized, order, chosen.kind))
+    return _stored(name, tuple(raw.shape), chosen.kind, partial(_from_values, raw, quantized, order, chosen.kind))
 
 
 def _stored(name: str, shape: tuple[int, ...], kind: str, made: Callable[[Tensor], NDArray[Any]]) -> StoredTensor:
@@ -149,7 +139,7 @@ def _stored(name: str, shape: tuple[int, ...], kind: str, made: Callable[[Tensor
 
 
 def _from_codes(quantized: QuantizedWeight, order: Tensor | None, kind: str, numbers: Tensor) -> NDArray[Any]:
-    return blocks(rows_of(quantized, numbers if order is None else order[numbers]), kind)
+    return blocks_of(rows_of(quantized, numbers if order is None else order[numbers]), kind)
 
 
 def _from_values(
@@ -159,6 +149,8 @@ def _from_values(
 
     numbers = numbers if order is None else order[numbers]
     rows = raw.detach()[numbers].float() if quantized is None else rows_of(quantized, numbers).dequantize()
+    if kind in GRIDS:
+        return nearest_blocks(rows, kind)
     return quantize(rows.contiguous().numpy(), GGMLQuantizationType[kind])
 
 

@@ -4,43 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import gguf
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.exporter.gguf.blocks import blocks, fit
+from compress.exporter.gguf.fitting import Fit, fit
 from compress.numerics.grid import nearest
-from compress.numerics.weight import QuantizedWeight, code_range
-
-
-def random_weight(
-    rows: int, columns: int, bits: int, group: int | None, symmetric: bool, multiplied: bool, seed: int
-) -> QuantizedWeight:
-    """Codes over their whole range, scales that float16 holds, zero points anywhere."""
-    generator = torch.Generator().manual_seed(seed)
-    low, high = code_range(bits)
-    groups = 1 if group is None else -(-columns // group)
-
-    def integers(least: int, most: int, shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
-        return torch.randint(least, most + 1, shape, generator=generator).to(dtype)
-
-    scales = torch.rand((rows, 1 if multiplied else groups), generator=generator).mul(0.1).add(1e-3).half().float()
-    return QuantizedWeight(
-        codes=integers(low, high, (rows, columns), torch.int8),
-        scales=scales,
-        zero_points=None if symmetric else integers(low, high, (rows, groups), torch.int8),
-        multipliers=integers(1, 16, (rows, groups), torch.uint8) if multiplied else None,
-        num_bits=bits,
-        group_size=group,
-    )
-
-
-def dequantized(quantized: QuantizedWeight, kind: str) -> torch.Tensor:
-    packed = blocks(quantized, kind)
-    return torch.from_numpy(gguf.dequantize(packed, gguf.GGMLQuantizationType[kind]))
-
+from tests.exporter.gguf.quantized import dequantized, random_weight
 
 WIDTHS = st.integers(1, 6).map(lambda count: 32 * count)
 GROUPS = st.sampled_from([None, 32, 64, 96, 128])
@@ -65,11 +36,15 @@ def test_affine_weights_come_out_but_for_the_rounding_of_their_offsets(
 ) -> None:
     quantized = random_weight(rows, columns, bits, group, False, False, seed)
     kind = fit(quantized).kind
-    assert kind == ("Q4_1" if bits <= 4 else "Q5_1")
-    error = (dequantized(quantized, kind) - quantized.dequantize()).abs()
+    error = (dequantized(quantized, str(kind)) - quantized.dequantize()).abs()
+    if kind in ("Q4_0", "Q5_0"):  # codes less zero points that need no offset: all of 2 and 3 bits, and some others
+        assert not error.any()
+    else:
+        assert kind == ("Q4_1" if bits == 4 else "Q5_1")
     # The largest offset is a whole range of codes away from zero; float16 rounds it by 2^-11 of itself at most.
     steps = quantized.scales.amax(1, keepdim=True)
     assert bool((error <= steps * 2**bits * 2**-11 + 1e-7).all())
+    assert kind == "Q4_0" or bits > 3
 
 
 @settings(max_examples=30, deadline=None)
@@ -110,13 +85,25 @@ def test_what_no_type_holds_is_said() -> None:
     assert "groups of 16 values" in fit(random_weight(2, 64, 4, 16, True, False, 0)).reason
     assert "groups of 48 values" in fit(random_weight(2, 96, 4, 48, True, False, 0)).reason
     wide = random_weight(2, 64, 8, 32, False, False, 0)
-    assert "8 bits with zero points" in fit(wide).reason
+    assert fit(wide).reason == "its codes less their zero points leave -128 … 127"
     assert fit(replace(wide, zero_points=torch.zeros_like(wide.zero_points))).kind == "Q8_0"
     plain = random_weight(2, 64, 4, 32, True, False, 0)
     for scale in (1e6, 1e-9):
         assert "range of float16" in fit(replace(plain, scales=torch.full_like(plain.scales, scale))).reason
+    # Offsets that leave it go where none are needed: codes less their zero points have one bit more.
     large = replace(random_weight(2, 64, 4, 32, False, False, 0), scales=torch.full((2, 2), 6e4))
-    assert "range of float16" in fit(large).reason
+    assert fit(large).kind == "Q5_0"
+    assert torch.equal(dequantized(large, "Q5_0"), large.dequantize())
+
+
+def test_where_codes_take_more_bits_than_they_have_it_is_said_why() -> None:
+    assert fit(random_weight(2, 96, 3, 32, True, False, 0)) == Fit("Q4_0", "rows of 96 values are no multiple of 256")
+    assert fit(random_weight(2, 256, 2, 32, True, False, 0)) == Fit(
+        "Q4_0", "its scales are no integers up to 15 times one scale for 256 values"
+    )
+    assert fit(random_weight(2, 96, 6, 32, True, False, 0)) == Fit("Q8_0", "rows of 96 values are no multiple of 256")
+    for bits in (4, 5, 7, 8):  # of which no type has as many, or one that holds these
+        assert fit(random_weight(2, 96, bits, 32, True, False, 0)).reason == ""
 
 
 def test_the_scale_of_a_block_of_zeros_does_not_matter() -> None:

@@ -22,6 +22,7 @@ from compress.models.translators import LoadedTranslator, load_translator
 from compress.models.translators.gguf_file import GgufFile, read_gguf
 from compress.models.translators.gguf_names import gguf_name
 from compress.numerics.grid import nearest
+from tests.exporter.gguf.wide import make_ternary, ternary_weight, wide_llama
 
 SHAPES = {
     "tiny-gemma3": "gemma3",
@@ -124,7 +125,7 @@ def test_the_header_says_what_llama_cpp_asks_for(tmp_path: Path) -> None:
     assert {tensor.name for tensor in fields.tensors} == set(read_gguf(tmp_path / "m.gguf").tensors)
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if not kind.endswith("_K") and not kind.startswith("TQ")])
 def test_a_type_is_that_of_all_matrices_also_of_quantized_ones(tmp_path: Path, kind: str) -> None:
     loaded = tiny("tiny-llama")
     layer = loaded.model.model.layers[0].self_attn.q_proj
@@ -143,6 +144,74 @@ def test_a_type_is_that_of_all_matrices_also_of_quantized_ones(tmp_path: Path, k
         assert float((read(written.path, name) - values).abs().max()) <= largest * width
 
 
+K_QUANTS = {"Q2_K": 0.09, "Q3_K": 0.03, "Q4_K": 0.008, "Q5_K": 0.002, "Q6_K": 0.0006}  # of the squares, what is lost
+
+
+@pytest.mark.parametrize("kind", K_QUANTS)
+def test_a_k_quant_is_that_of_all_matrices_whose_rows_it_divides(tmp_path: Path, kind: str) -> None:
+    loaded = wide_llama()
+    layer = loaded.model.model.layers[0].mlp.down_proj
+    set_weight(layer, nearest(layer.weight.detach(), int(kind[1])), loaded.model)
+    written = write_gguf(loaded, tmp_path / "m.gguf", type=kind)
+    assert (written.types, written.notes) == ({kind: 8, "F32": 3}, ())
+    header = read_gguf(written.path).values
+    named = kind if kind in ("Q2_K", "Q6_K") else f"{kind}_S"
+    assert header["general.file_type"] == gguf.LlamaFileType[f"MOSTLY_{named}"]
+    assert header["general.quantization_version"] == 2
+    for name, module in matrices(loaded).items():
+        found, values = read(written.path, name), module.weight.detach()
+        if module is layer:  # its codes as they are
+            assert torch.equal(found, values)
+        assert float((found - values).square().sum() / values.square().sum()) < K_QUANTS[kind]
+
+
+@pytest.mark.parametrize(("kind", "other"), [("Q2_K", "Q4_0"), ("Q4_K", "Q5_0"), ("Q5_K", "Q5_1"), ("Q6_K", "Q8_0")])
+def test_rows_that_a_k_quant_does_not_divide_take_shorter_blocks_and_it_is_told(
+    tmp_path: Path, kind: str, other: str
+) -> None:
+    written = write_gguf(tiny("tiny-llama"), tmp_path / "m.gguf", type=kind)
+    assert written.types == {other: 15, "F32": 5}
+    bits = {"Q4_0": "4.5", "Q5_0": "5.5", "Q5_1": "6", "Q8_0": "8.5"}[other]
+    [first, second] = written.notes
+    assert first.startswith(
+        f"{other} ({bits} bits) instead, since rows of 64 values are no multiple of 256: 13 tensors: "
+    )
+    assert second.startswith(
+        f"{other} ({bits} bits) instead, since rows of 128 values are no multiple of 256: 2 tensors: "
+    )
+
+
+@pytest.mark.parametrize("kind", ["TQ1_0", "TQ2_0"])
+def test_ternary_weights_take_the_ternary_type_and_what_others_take_is_told(tmp_path: Path, kind: str) -> None:
+    loaded = wide_llama()
+    make_ternary(loaded)
+    gate, up = loaded.model.model.layers[0].mlp.gate_proj, loaded.model.model.layers[0].mlp.up_proj
+    set_weight(gate, ternary_weight(raw_weight(gate), 32), loaded.model)
+    set_weight(up, nearest(raw_weight(up), 4, group_size=32), loaded.model)
+    written = write_gguf(loaded, tmp_path / "m.gguf", type=kind)
+    assert written.types == {"F16": 1, "Q4_0": 2, kind: 5, "F32": 3}
+    assert written.notes == (
+        "F16 (16 bits) instead, since no pass made them ternary: 1 tensor: token_embd.weight",
+        "Q4_0 (4.5 bits) instead, since groups of 32 values are no multiple of 256: 2 tensors: blk.0.ffn_gate.weight, "
+        "blk.0.ffn_up.weight",
+    )
+    for name, quantized in quantized_weights(loaded.model).items():
+        assert torch.equal(read(written.path, name), quantized.dequantize()), name
+    again = write_gguf(loaded, tmp_path / "auto.gguf")
+    assert again.types == {"F16": 1, "Q4_0": 2, "TQ1_0": 5, "F32": 3}
+
+
+def test_a_ternary_type_for_a_model_without_ternary_weights_is_refused(tmp_path: Path) -> None:
+    told = r"TQ2_0 holds ternary weights, .* multiples of 256, and this model has none: put quantize\.ternary into"
+    with pytest.raises(ModelError, match=told):
+        write_gguf(wide_llama(), tmp_path / "m.gguf", type="TQ2_0")
+    narrow = tiny("tiny-llama")
+    make_ternary(narrow)
+    with pytest.raises(ModelError, match=told):
+        write_gguf(narrow, tmp_path / "m.gguf", type="tq2_0")
+    assert not (tmp_path / "m.gguf").exists()
+
+
 def test_auto_keeps_what_passes_decided_and_rows_in_llama_s_order(tmp_path: Path) -> None:
     loaded = tiny("tiny-llama")
     settings = [(4, 32, True), (4, 32, False), (8, 32, True), (5, 64, True), (2, None, True), (6, 64, False)]
@@ -154,7 +223,12 @@ def test_auto_keeps_what_passes_decided_and_rows_in_llama_s_order(tmp_path: Path
         made = nearest(layer.weight.detach(), bits, group_size=group, symmetric=symmetric)
         set_weight(layer, made, loaded.model)
     written = write_gguf(loaded, tmp_path / "m.gguf")
-    assert written.notes == ()
+    assert written.notes == (
+        "Q4_0 (4.5 bits) for codes of 2 bits, since rows of 64 values are no multiple of 256: 2 tensors: "
+        "blk.0.ffn_gate.weight, blk.1.attn_output.weight",
+        "Q8_0 (8.5 bits) for codes of 6 bits, since rows of 64 values are no multiple of 256: 2 tensors: "
+        "blk.0.ffn_up.weight, blk.1.ffn_gate.weight",
+    )
     tensors = read_gguf(written.path).tensors
     found = quantized_weights(loaded.model)
     assert len(found) == len(layers) - 1
@@ -215,9 +289,9 @@ def test_what_does_not_fit_a_type_is_told(tmp_path: Path) -> None:
         layers[1].mlp.down_proj.weight[0, 0] = 1e5
     written = write_gguf(loaded, tmp_path / "m.gguf")
     assert written.notes == (
-        "F16 instead, since groups of 16 values are no multiple of 32: 1 tensor: blk.0.ffn_up.weight",
+        "F16 (16 bits) instead, since groups of 16 values are no multiple of 32: 1 tensor: blk.0.ffn_up.weight",
         "scales rounded to float16: 1 tensor: blk.1.ffn_up.weight",
-        "F32 instead, since values leave the range of float16: 1 tensor: blk.1.ffn_down.weight",
+        "F32 (32 bits) instead, since values leave the range of float16: 1 tensor: blk.1.ffn_down.weight",
     )
     assert written.lines()[1:] == [f"note: {note}" for note in written.notes]
     assert float(read(written.path, "model.layers.1.mlp.down_proj.weight")[0, 0]) == 1e5
@@ -228,7 +302,7 @@ def test_what_does_not_fit_a_type_is_told(tmp_path: Path) -> None:
     told = write_gguf(narrow, tmp_path / "narrow.gguf", type="Q4_0")
     assert told.types == {"Q4_0": 13, "F16": 2, "F32": 5}
     assert told.notes == (
-        "F16 instead, since rows of 40 values are no multiple of 32: 2 tensors: blk.0.ffn_down.weight, "
+        "F16 (16 bits) instead, since rows of 40 values are no multiple of 32: 2 tensors: blk.0.ffn_down.weight, "
         "blk.1.ffn_down.weight",
     )
 
@@ -239,9 +313,12 @@ def test_the_same_model_gives_the_same_bytes_however_its_rows_are_cut(
     loaded = tiny("tiny-llama")
     layer = loaded.model.model.layers[0].mlp.up_proj
     set_weight(layer, nearest(layer.weight.detach(), 4, group_size=32), loaded.model)
+    wide = wide_llama()
     first = write_gguf(loaded, tmp_path / "a.gguf").path.read_bytes()
+    second = write_gguf(wide, tmp_path / "wide-a.gguf", type="Q2_K").path.read_bytes()
     monkeypatch.setattr("compress.exporter.gguf.tensors._CHUNK", 500)
     assert write_gguf(loaded, tmp_path / "b.gguf").path.read_bytes() == first
+    assert write_gguf(wide, tmp_path / "wide-b.gguf", type="Q2_K").path.read_bytes() == second
 
 
 def test_a_file_is_not_replaced_unless_it_is_forced_and_appears_whole(
@@ -268,7 +345,7 @@ def test_a_file_is_not_replaced_unless_it_is_forced_and_appears_whole(
 
 
 def test_a_type_that_is_not_known_is_told_with_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"unknown GGUF type 'IQ1': known: auto, F32, F16, .*, Q5_1"):
+    with pytest.raises(ModelError, match=r"unknown GGUF type 'IQ1': known: auto, F32, F16, .*, TQ1_0"):
         write_gguf(tiny("tiny-qwen2"), tmp_path / "m.gguf", type="IQ1")
 
 
