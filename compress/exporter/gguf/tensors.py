@@ -23,7 +23,7 @@ from compress.models.layers import raw_weight
 from compress.models.masks import settle_masks
 from compress.models.quantized import stored
 from compress.models.translators.gguf_names import gguf_name
-from compress.numerics.weight import rows_of
+from compress.numerics.weight import odd, rows_of
 
 if TYPE_CHECKING:
     from compress.numerics.weight import QuantizedWeight
@@ -109,7 +109,7 @@ def _vector(value: Tensor, name: str, order: Tensor | None) -> StoredTensor:
 def _matrix(module: nn.Module, name: str, order: Tensor | None, kind: str, notes: Notes) -> StoredTensor:
     """A matrix [rows, columns] in the type that was asked for, or in one that holds it."""
     part = stored(module)
-    quantized = part.quantized if part is not None else None
+    quantized = odd(part.quantized) if part is not None else None
     raw = raw_weight(module)
     assert raw is not None
     chosen = choose(quantized, raw.shape[1], kind)
