@@ -2,8 +2,8 @@
 
     python tests/bench/paired.py runs/A/artefact runs/B/artefact [...]
 
-Artefacts go by twos; the last line is the average over all pairs, as of several seeds.  The images are those of the artefacts'
-own task, from the current directory.
+Artefacts go by twos; the last line is the average over all pairs, as of several seeds.  The images are those of the
+artefacts' own task, from the current directory.
 """
 
 from __future__ import annotations
