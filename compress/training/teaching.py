@@ -180,7 +180,7 @@ def logits_loss(settings: LogitsLoss, student: Tensor, teacher: Tensor, labels: 
     student, teacher = student.float(), teacher.float()
     confidence = confidence_of(teacher, labels) if settings.divergence == "cakld" and labels is not None else None
     rows = max(1, _LOGITS // student.shape[-1])
-    parts = list(zip(student.split(rows), teacher.split(rows), strict=True))
+    parts = list(zip(torch.split(student, rows), torch.split(teacher, rows), strict=True))
     if len(parts) == 1:
         total = _divergence(settings, *parts[0], confidence)
     else:
