@@ -45,7 +45,7 @@ PASSES: dict[str, tuple[Pass, ...]] = {
     "weights": (TrainQuantized(num_bits=4),),
     "all, taught": (TrainQuantized(**GRIDS, freeze=0.5, logits=LogitsLoss()),),
     "observed": (TrainQuantized(**GRIDS, ranges="observed", freeze=0.5),),
-    "given": (FoldBatchNorm(), QuantizeWeights(num_bits=2), DistillQuantized(residual=0.1)),
+    "given": (FoldBatchNorm(), QuantizeWeights(num_bits=2), DistillQuantized()),
     "tuned": (FoldBatchNorm(), QuantizeWeights(num_bits=3, symmetric=False), TuneNormsAndScales()),
     "features": (Distill(features=FeatureLoss(modules={"act": "act"}), fade=0.8), TrainQuantized(**GRIDS)),
 }
