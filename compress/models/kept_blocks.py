@@ -17,10 +17,7 @@ from compress.models.activations import QuantizedActivation, quantized_activatio
 from compress.models.blocks import inside
 from compress.models.layers import weighted_layers
 from compress.models.quantized import set_weight, stored
-from compress.numerics.weight import QuantizedWeight
-
-PARTS = ("codes", "scales", "zero_points", "multipliers")
-GRID = ("num_bits", "group_size", "packing", "midrise")
+from compress.numerics.weight import PARTS, put_together, taken_apart
 
 
 class KeptBlocks:
@@ -50,8 +47,8 @@ class KeptBlocks:
         if set(told["weights"]) - set(layers):
             raise ModelError(f"{path}: is of another model: remove the run's directory")
         for name, grid in told["weights"].items():
-            parts = [values.get(f"{part}/{name}") for part in PARTS]
-            set_weight(layers[name], QuantizedWeight(*parts, *grid), self.model)  # type: ignore[arg-type]
+            parts = {part: values[f"{part}/{name}"] for part in PARTS if f"{part}/{name}" in values}
+            set_weight(layers[name], put_together(parts, grid), self.model)
             part = stored(layers[name])
             assert part is not None
             part.float_bias = values.get(f"float_bias/{name}")
@@ -81,8 +78,9 @@ class KeptBlocks:
         for name, layer in self._layers(block):
             part = stored(layer)
             if part is not None:
-                weights[name] = [getattr(part, key) for key in GRID]
-                values |= {f"{key}/{name}": getattr(part, key) for key in (*PARTS, "float_bias")}
+                parts, weights[name] = taken_apart(part.quantized)
+                values |= {f"{key}/{name}": value for key, value in parts.items()}
+                values[f"float_bias/{name}"] = part.float_bias
             values[f"bias/{name}"] = getattr(layer, "bias", None)
         grids = quantized_activations(self.model)
         mine = {key: asdict(grid) for key, grid in grids.items() if inside(key.split(":")[0], block)}

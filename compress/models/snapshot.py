@@ -24,9 +24,7 @@ from compress.models.quantized import StoredWeight, quantized_weights, set_weigh
 from compress.models.structure import restructure, structure_of
 from compress.models.untying import untie_saved
 from compress.models.vocabulary import KEPT, keep_tokens, kept_tokens
-from compress.numerics.weight import QuantizedWeight
-
-PARTS = ("codes", "scales", "zero_points", "multipliers")
+from compress.numerics.weight import PARTS, put_together, taken_apart
 
 
 def save_snapshot(model: nn.Module, directory: Path) -> None:
@@ -35,17 +33,16 @@ def save_snapshot(model: nn.Module, directory: Path) -> None:
 
     weights = quantized_weights(model)
     values = {f"value/{name}": value for name, value in _float_state(model).items()}
+    grids_of_weights = {}
     for name, weight in weights.items():
-        parts = {part: getattr(weight, part) for part in PARTS}
-        parts["float_bias"] = _stored(model, name).float_bias
-        values |= {f"{part}/{name}": value for part, value in parts.items() if value is not None}
+        parts, grids_of_weights[name] = taken_apart(weight)
+        values |= {f"{part}/{name}": value for part, value in parts.items()}
+        float_bias = _stored(model, name).float_bias
+        values |= {} if float_bias is None else {f"float_bias/{name}": float_bias}
     values |= {f"mask/{name}": mask for name, mask in masks(model).items()}
     save_file({name: _alone(value) for name, value in values.items()}, directory / "values.safetensors")
     grids = {
-        "weights": {
-            name: [weight.num_bits, weight.group_size, weight.packing, weight.midrise]
-            for name, weight in weights.items()
-        },
+        "weights": grids_of_weights,
         "activations": {key: asdict(grid) for key, grid in quantized_activations(model).items()},
         "dynamic": sorted(dynamic_layers(model)),
         "structure": structure_of(model),
@@ -91,9 +88,8 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
     for name, value in saved.items():
         state[name].data.copy_(value)
     for name, grid in grids["weights"].items():
-        codes, scales = values[f"codes/{name}"], values[f"scales/{name}"]
-        zero_points, multipliers = values.get(f"zero_points/{name}"), values.get(f"multipliers/{name}")
-        weight = QuantizedWeight(codes, scales, zero_points, multipliers, *grid)
+        parts = {part: values[f"{part}/{name}"] for part in PARTS if f"{part}/{name}" in values}
+        weight = put_together(parts, grid)
         set_weight(model.get_submodule(name.removesuffix(".weight")), weight, model)
         _stored(model, name).float_bias = values.get(f"float_bias/{name}")
     add_dynamic_layers(model, grids["dynamic"])

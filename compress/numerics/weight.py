@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 # less each.
 Packing = Literal["planes", "trits", "3:4", "3:4-words", "odd"]
 TERNARY_BITS: dict[Packing, float] = {"trits": 1.6, "3:4": 1.25, "3:4-words": 16 / 12}  # of a code
+PARTS = ("codes", "scales", "zero_points", "multipliers")  # the tensors of a weight
 FOUR = 4  # neighbours of which '3:4' keeps three
 
 
@@ -96,6 +98,20 @@ class QuantizedWeight:
         rows = self.codes.reshape(self.codes.shape[0], -1).to(torch.int16)
         rows = rows * spread(self.multipliers.to(torch.int16), rows.shape[1], self.group_size)
         return rows.to(torch.int8).reshape(self.codes.shape)
+
+
+def taken_apart(weight: QuantizedWeight) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a weight, by name, and what else it says: plain data, as files keep it."""
+    said = {field.name: getattr(weight, field.name) for field in fields(weight)}
+    tensors = {name: value for name, value in said.items() if isinstance(value, Tensor)}
+    plain = {name: value for name, value in said.items() if value is not None and name not in tensors}
+    return tensors, plain
+
+
+def put_together(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> QuantizedWeight:
+    """The inverse."""
+    nothing: dict[str, Any] = dict.fromkeys(("zero_points", "multipliers", "group_size"))
+    return QuantizedWeight(**{**nothing, **tensors, **plain})
 
 
 def odd(weight: QuantizedWeight) -> QuantizedWeight:

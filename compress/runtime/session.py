@@ -129,7 +129,7 @@ def inference_session(path: Path, options: Any, changed: bytes | None = None) ->
         return onnxruntime.InferenceSession(changed or str(path), options, providers=["CPUExecutionProvider"])
     except _errors() as error:
         message = _first_line(error)
-        hint = ": export with opset <= 26 and IR version <= 13" if "opset" in message or "IR version" in message else ""
+        hint = ": export with a lower opset and IR version" if "opset" in message or "IR version" in message else ""
         version = onnxruntime.__version__
         raise ArtefactError(f"{path}: onnxruntime {version} cannot load it: {message}{hint}") from error
 

@@ -110,5 +110,5 @@ def test_nothing_on_disk_is_executable(tmp_path: Path) -> None:
     save_snapshot(quantized_net(0, "channel"), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grids.json", "values.safetensors"]
     grids = json.loads((tmp_path / "grids.json").read_text())
-    assert grids["weights"]["head.weight"] == [3, None]
+    assert grids["weights"]["head.weight"] == {"num_bits": 3, "packing": "planes", "midrise": False}
     assert grids["activations"]["input"] == {"num_bits": 8, "scale": 0.1, "zero_point": 17}

@@ -64,7 +64,7 @@ def test_the_largest_multiple_of_a_four_bit_code_fits_int8() -> None:
 )
 def test_int8_is_refused_for_what_no_int8_kernel_multiplies(scales: Tensor, zero_points: Tensor | None) -> None:
     weight = QuantizedWeight(int8([[1, 2]]), scales, zero_points, None, 4, 1)
-    with pytest.raises(ValueError, match=r"^an int8 kernel takes symmetric weights with one scale a row$"):
+    with pytest.raises(ValueError, match=r"^an int8 kernel takes symmetric weights of integers with one scale a row$"):
         weight.int8()
 
 

@@ -68,14 +68,14 @@ def test_what_onnxruntime_does_not_load_is_an_artefact_error(tmp_path: Path) -> 
         open_session(tmp_path / "none.onnx")
 
 
-@pytest.mark.parametrize("change", [{"ir_version": 14}, {"opset": 28}])
+@pytest.mark.parametrize("change", [{"ir_version": 1000}, {"opset": 1000}])
 def test_a_version_that_is_too_new_says_which_to_write(tmp_path: Path, change: dict[str, int]) -> None:
     model = classifier()
     if "ir_version" in change:
         model.ir_version = change["ir_version"]
     else:
         model.opset_import[0].version = change["opset"]
-    with pytest.raises(ArtefactError, match=r"export with opset <= 26 and IR version <= 13$"):
+    with pytest.raises(ArtefactError, match=r"export with a lower opset and IR version$"):
         open_session(saved(tmp_path / "model.onnx", model))
 
 
