@@ -55,6 +55,12 @@ def asked(path: Path, text: str, banned: list[int]) -> Answer:
     return Answer([each["id"] for each in found], [each["logprob"] for each in found], answer["usage"]["prompt_tokens"])
 
 
+def unlisted(loaded: LoadedTranslator) -> list[int]:
+    """Half letters and special tokens, whose probabilities llama.cpp does not list one by one."""
+    special = loaded.tokenizer.get_added_tokens_decoder()
+    return [number for number in range(512) if number in special or HALF in loaded.tokenizer.decode([number])]
+
+
 def expected(loaded: LoadedTranslator, text: str, banned: list[int]) -> list[int]:
     ids = list(loaded.tokenizer.encode(text).ids)
     begin = len(ids)
@@ -77,9 +83,7 @@ def test_every_architecture_gives_the_tokens_that_torch_gives(tmp_path: Path, sh
         for parameter in loaded.model.parameters():
             if parameter.dim() == 1:
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    # Half letters and special tokens, whose probabilities llama.cpp does not list one by one.
-    special = loaded.tokenizer.get_added_tokens_decoder()
-    banned = [number for number in range(512) if number in special or HALF in loaded.tokenizer.decode([number])]
+    banned = unlisted(loaded)
     path = write_gguf(loaded, tmp_path / "m.gguf", type="F32").path
     answer = asked(path, TEXT, banned)
     assert answer.num_prompt == len(loaded.tokenizer.encode(TEXT).ids)
@@ -100,13 +104,14 @@ def test_super_blocks_give_the_probabilities_that_torch_gives_with_the_same_valu
     if kind.startswith("TQ"):
         make_ternary(loaded)
     path = write_gguf(loaded, tmp_path / "m.gguf", type=kind).path
-    answer = asked(path, TEXT, [])
+    answer = asked(path, TEXT, unlisted(loaded))  # probabilities are those from before tokens are banned
+    assert len(answer.tokens) == STEPS
     again = load_translator(ModelSource(f"gguf:{path}"))
     same = scored(again, TEXT, answer.tokens)
     # llama.cpp rounds what comes into a layer to 8 bits with a scale for 256 values; torch does not.
     away = [abs(ours - theirs) for ours, theirs in zip(same, answer.log_probabilities, strict=True)]
     assert max(away) < 0.25
-    assert sum(away) / STEPS < 0.06
+    assert sum(away) / STEPS < 0.08
     if kind in ("Q2_K", "Q3_K"):  # and not those of the model that was not rounded
         whole = scored(loaded, TEXT, answer.tokens)
         assert sum(abs(a - b) for a, b in zip(whole, answer.log_probabilities, strict=True)) > 3 * sum(away)
