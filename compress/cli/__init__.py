@@ -175,11 +175,15 @@ def table(
     format: Annotated[
         Literal["markdown", "csv", "json"] | None, typer.Option(help="In place of what suits the terminal.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw quality over size too: .png, .svg or .pdf.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a picture that is there.")] = False,
 ) -> None:
     """Show the measured rows of finished runs."""
     from compress.cli import showing
 
-    typer.echo(showing.table(directories or [Path("runs")], format), nl=False)
+    typer.echo(showing.table(directories or [Path("runs")], format, plot, force), nl=False)
 
 
 @_command

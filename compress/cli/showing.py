@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from compress.errors import ArtefactError
 from compress.jobs import kind_of, recipe_of
 from compress.progress import reporter_for
 from compress.report.row import Row
@@ -20,9 +21,18 @@ from compress.runtime.verify import Verification
 Format = Literal["markdown", "csv", "json"]
 
 
-def table(directories: Sequence[Path], format: Format | None) -> str:
-    """The rows of finished runs, and of the float models that they were compared with."""
+def table(directories: Sequence[Path], format: Format | None, picture: Path | None = None, force: bool = False) -> str:
+    """The rows of finished runs, and of the float models that they were compared with; drawn to `picture` too.
+
+    Raises ArtefactError for a picture that is there, unless `force`.
+    """
     rows = rows_below(directories)
+    if picture is not None:
+        from compress.report.plot import plot
+
+        if picture.exists() and not force:
+            raise ArtefactError(f"{picture} is there already: name another file, or give --force")
+        plot(rows, picture)
     return as_suits(rows) if format is None else render(rows, format)
 
 

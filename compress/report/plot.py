@@ -1,0 +1,92 @@
+"""Rows as a picture: quality over size, a point with its 95 % interval a row, a panel a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.errors import ArtefactError, require
+from compress.files import appearing
+from compress.report.row import Row
+from compress.report.table import sort
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The score that a task's panel shows: label, and whether less of it is better."""
+
+    score: str
+    label: str
+    scale: float = 1.0
+
+
+_AXES = {
+    "image_classification": Axis("top1", "top-1, %", 100.0),
+    "translation": Axis("nll_per_token_lost", "likelihood lost, nats a token"),
+}
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Draw the rows to `path`, by its ending; the same rows give the same bytes.
+
+    Left out are random weights, whose scores mean nothing, and rows without the score (the float one of translators,
+    which loses nothing).
+
+    Raises MissingExtra without matplotlib, and ArtefactError for an ending that is none of `FORMATS`, or rows of which
+    nothing can be drawn.
+    """
+    require("matplotlib", "pictures need matplotlib", "plot")
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    if path.suffix not in FORMATS:
+        raise ArtefactError(f"{path}: pictures end in {', '.join(FORMATS)}")
+    panels = {task: [row for row in sort(rows) if _is_drawn(row, task, axis)] for task, axis in _AXES.items()}
+    panels = {task: found for task, found in panels.items() if found}
+    if not panels:
+        raise ArtefactError("no row of true weights has a score that can be drawn")
+    figure = Figure(figsize=(8.0, 4.6 * len(panels)), layout="constrained")
+    for place, (task, found) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
+        _panel(place, found, _AXES[task])
+    with appearing(path) as partial, rc_context({"svg.hashsalt": "compress"}):
+        figure.savefig(partial, format=path.suffix[1:], dpi=160, metadata=_undated(path.suffix))
+
+
+def _is_drawn(row: Row, task: str, axis: Axis) -> bool:
+    return row.task == task and not row.random_weights and axis.score in row.scores
+
+
+def _panel(place: Any, rows: Sequence[Row], axis: Axis) -> None:
+    for model in dict.fromkeys(row.model for row in rows):
+        own = [row for row in rows if row.model == model]
+        figures = [row.scores[axis.score] for row in own]
+        sizes = [row.model_bytes / 1e6 for row in own]
+        values = [axis.scale * figure.value for figure in figures]
+        below = [_length(value, figure.low, axis.scale) for value, figure in zip(values, figures, strict=True)]
+        above = [_length(value, figure.high, axis.scale) for value, figure in zip(values, figures, strict=True)]
+        place.errorbar(sizes, values, yerr=[below, above], fmt="o", markersize=5, capsize=2, linewidth=1, label=model)
+        for row, size, value in zip(own, sizes, values, strict=True):
+            place.annotate(row.name, (size, value), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    place.set_xscale("log")
+    place.set_xlabel("model file, MB")
+    place.set_ylabel(axis.label)
+    place.margins(x=0.15, y=0.12)
+    place.xaxis.set_major_formatter("{x:g}")
+    place.xaxis.set_minor_formatter("{x:g}")
+    place.tick_params(which="both", labelsize=8)
+    place.grid(which="both", alpha=0.25)
+    place.legend(fontsize=8)
+
+
+def _length(value: float, end: float | None, scale: float) -> float:
+    """Of an error bar to one side; an interval need not hold the value itself."""
+    return 0.0 if end is None else abs(scale * end - value)
+
+
+def _undated(suffix: str) -> dict[str, None]:
+    """Metadata without the time that a file was written."""
+    return {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
