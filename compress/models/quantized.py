@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from compress.models.dynamic import DynamicInput, dynamic_inputs
 from compress.models.layers import Weighted, parametrizations, raw_weight, sharing
 from compress.models.masks import mask_of
 from compress.models.paging import paged_like
-from compress.numerics.weight import QuantizedWeight
+from compress.numerics.weight import PARTS, QuantizedWeight, put_together, taken_apart
 
 
 class StoredWeight(nn.Module):
@@ -31,6 +32,7 @@ class StoredWeight(nn.Module):
     zero_points: Tensor | None
     multipliers: Tensor | None
     float_bias: Tensor | None  # the layer's bias in the float model, where a pass has changed it
+    decoded: Tensor | None  # the weight as float, while nothing changes it (`decoded_once`)
 
     def __init__(self, quantized: QuantizedWeight) -> None:
         super().__init__()
@@ -41,6 +43,7 @@ class StoredWeight(nn.Module):
         self.register_buffer("zero_points", quantized.zero_points)
         self.register_buffer("multipliers", quantized.multipliers)
         self.register_buffer("float_bias", None)
+        self.register_buffer("decoded", None, persistent=False)
         self.enabled = True
 
     @property
@@ -57,7 +60,10 @@ class StoredWeight(nn.Module):
         )
 
     def forward(self, original: Tensor) -> Tensor:
-        return self.quantized.dequantize().to(original.dtype) if self.enabled else original
+        if not self.enabled:
+            return original
+        weight = self.quantized.dequantize() if self.decoded is None else self.decoded
+        return weight.to(original.dtype)
 
 
 def stored(module: nn.Module) -> StoredWeight | None:
@@ -84,6 +90,37 @@ def set_weight(module: nn.Module, quantized: QuantizedWeight, model: nn.Module |
             part.float_bias = before.float_bias
             chain = parametrizations(each)
             chain[list(chain).index(before)] = part
+
+
+@contextmanager
+def decoded_once(model: nn.Module) -> Iterator[None]:
+    """Scope in which no quantized weight of the model changes: each is decoded now, not whenever it is used."""
+    parts = {part for module in model.modules() if (part := stored(module)) is not None}
+    for part in parts:
+        part.decoded = part.quantized.dequantize()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.decoded = None
+
+
+def as_values(name: str, part: StoredWeight) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What a file keeps of a quantized weight: tensors, each by its part's name and `name`, and plain data."""
+    tensors, plain = taken_apart(part.quantized)
+    values = {f"{key}/{name}": value for key, value in tensors.items()}
+    return values if part.float_bias is None else {**values, f"float_bias/{name}": part.float_bias}, plain
+
+
+def give_values(
+    module: nn.Module, name: str, values: Mapping[str, Tensor], plain: Mapping[str, Any], model: nn.Module
+) -> None:
+    """Give `module.weight` what a file kept under `name`."""
+    tensors = {part: values[f"{part}/{name}"] for part in PARTS if f"{part}/{name}" in values}
+    set_weight(module, put_together(tensors, plain), model)
+    part = stored(module)
+    assert part is not None
+    part.float_bias = values.get(f"float_bias/{name}")
 
 
 def keep_float_bias(layer: Weighted) -> None:

@@ -33,9 +33,12 @@ class TrainingPass(Loop, Pass):
         return [*selector_problems(self.selectors()), *self.loop_problems()]
 
     def task_problems(self, task: str, languages: tuple[str, ...]) -> list[str]:
+        found = []
         if self.augment and task != "image_classification":
-            return ["augment is for images: take it out"]
-        return []
+            found.append("augment is for images: take it out")
+        if self.vocabulary != "all" and task != "translation":
+            found.append("vocabulary is for language models: take it out")
+        return found
 
     def selectors(self) -> tuple[str, ...]:
         return () if self.trainable == ("*",) else self.trainable
@@ -45,12 +48,17 @@ class TrainingPass(Loop, Pass):
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         from compress.training.loop import Surroundings, train
+        from compress.training.teaching import teachers_of
+        from compress.training.vocabulary import SeenTokens
 
         if context.launch is not None:
             self.prepare(context)
             return context.launch(self, model, context)
         examples = self.learned_from(context)
         phases = self.phases(model, context)
+        if self.vocabulary == "seen":
+            seen = SeenTokens(model, teachers_of(phases), examples, context.seed)
+            examples, phases = seen.examples, [*phases, seen]
         around = Surroundings(context.seed, context.progress, context.say, context.directory, context.track)
         history = train(model, phases, examples, self, around)
         for phase in reversed(phases):

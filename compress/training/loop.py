@@ -25,6 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.errors import ModelError
 from compress.models.activations import active_activations
+from compress.models.quantized import decoded_once
 from compress.training.examples import NOTHING, Batch, Examples, rows_of_step
 from compress.training.optimizing import choose_trainable, make_optimizer, rate_at
 from compress.training.pace import Pace, items_of
@@ -117,7 +118,7 @@ def train(
     kept = time.monotonic()
     pace = Pace(around.say, len(losses), total)
     rows_a_process = settings.batch_size
-    with checkpointing(model, settings):
+    with decoded_once(model), checkpointing(model, settings):
         for step in around.progress(range(len(losses), total), "training", total - len(losses)):
             share = rate_at(settings, step, total)
             for group in optimizer.param_groups:

@@ -33,7 +33,10 @@ class Loop:
     frozen_norms            batch normalisations keep their statistics, as where batches are small or the data few.
     mixed_precision         of the forward and backward: 'bf16' or 'fp16' where the device is faster in it.
     gradient_checkpointing  layers of a language model forget what they computed and compute it again in the
-                            backward: less memory for a third more time.
+                            backward: less memory for a forward more.
+    vocabulary              language models: 'seen' computes the logits of the tokens that the examples ask for, and of
+                            a sample of the others, alone: far faster where the vocabulary is large; the head, and
+                            the embedding that is tied to it, are not trained then.
     """
 
     dataset: str | None = None
@@ -54,6 +57,7 @@ class Loop:
     frozen_norms: bool = False
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: bool = False
+    vocabulary: Literal["all", "seen"] = "all"
 
     @property
     def rate_of_scales(self) -> float:

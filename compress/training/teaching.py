@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -167,6 +167,11 @@ class Teach(Phase):
         self.student.remove()
         if self.taught is not None:
             self.taught.remove()
+
+
+def teachers_of(phases: Sequence[Phase]) -> list[nn.Module]:
+    """The models that teach in a training."""
+    return [phase.teacher for phase in phases if isinstance(phase, Teach) and isinstance(phase.teacher, nn.Module)]
 
 
 def logits_loss(settings: LogitsLoss, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
