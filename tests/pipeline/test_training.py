@@ -56,6 +56,7 @@ def recipe_text(images: Path, passes: str) -> str:
     return RECIPE.format(images=images, passes=passes)
 
 
+@pytest.mark.slow
 def test_a_recipe_learns_from_another_network_and_the_cache_is_filled(images: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     teacher = (
@@ -129,6 +130,7 @@ QUANTIZED = """fold.batchnorm: {}
   - """
 
 
+@pytest.mark.slow
 def test_a_quantized_network_is_trained_under_its_float_self_and_tuned(images: Path, tmp_path: Path) -> None:
     passes = f"""{QUANTIZED}distill.quantized: {{max_steps: 2, batch_size: 4, learning_rate: 0.01}}
   - tune.norms_and_scales: {{max_steps: 2, batch_size: 4}}"""

@@ -30,6 +30,7 @@ def take_float_model(finished_run: Path) -> None:
     shutil.copytree(baseline, Path("runs") / baseline.name)
 
 
+@pytest.mark.slow
 def test_variants_are_run_the_failing_ones_told_and_nothing_is_done_twice(finished_run: Path) -> None:
     """One of three fails, as its data are gone; then the data are there, and only what was missing is done."""
     take_float_model(finished_run)
