@@ -86,7 +86,7 @@ class TeacherWriter:
         return fingerprint(dump(self.recipe)["model"], dump(self.recipe)["task"]["translation"]["shots"], files)
 
     def open(self) -> Translates:
-        from compress.jobs.translation import Speaker
+        from compress.jobs.speaking import Speaker
         from compress.runtime.text import Decoding, open_translator
 
         if not self.directory.is_dir():

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from compress.exporter.codecs import MULTIPLIER_BITS, disk_scales, pack, plane_tables
+from compress.exporter.codecs import MULTIPLIER_BITS, Coding, coding_of, disk_scales, pack, plane_tables
 from compress.exporter.nodes import Writer
 from compress.exporter.ternary import ternary_codes
 from compress.numerics.weight import odd
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compress.numerics.weight import QuantizedWeight
+
+MULTIPLIERS = Coding(MULTIPLIER_BITS, 1, 1)
 
 
 def fits_int8(quantized: QuantizedWeight) -> bool:
@@ -108,23 +110,20 @@ class Decoder:
     def _grouped_integers(self) -> ir.Value:
         if "grouped" in self.made:
             return self.made["grouped"]
-        q, centre = self.quantized, -(2 ** (self.quantized.num_bits - 1))
+        q = self.quantized
         in_type = _same if fits_int8(q) else self._float
-        codes = q.codes.reshape(self.layout)
         if q.is_ternary:
             value = in_type(self._shaped(ternary_codes(self._node, self.writer, q, self.name), self.layout))
-        elif q.packing == "odd":
-            value = in_type(self._unpacked(codes, int(q.code_bits), centre + 1, self.name, 2))
         else:
-            value = in_type(self._unpacked(codes, q.num_bits, centre, self.name))
+            value = in_type(self._unpacked(q.codes.reshape(self.layout), coding_of(q), self.name))
         if q.zero_points is not None:
             zeros = self._spread(
-                q.zero_points, lambda part: self._unpacked(part, q.num_bits, centre, f"{self.name}_zero_point")
+                q.zero_points, lambda part: self._unpacked(part, coding_of(q), f"{self.name}_zero_point")
             )
             value = self._node("Sub", value, in_type(zeros))
         if q.multipliers is not None:
             factors = self._spread(
-                q.multipliers, lambda part: self._unpacked(part, MULTIPLIER_BITS, 1, f"{self.name}_multiplier")
+                q.multipliers, lambda part: self._unpacked(part, MULTIPLIERS, f"{self.name}_multiplier")
             )
             value = self._node("Mul", value, in_type(factors))
         self.made["grouped"] = value
@@ -143,15 +142,14 @@ class Decoder:
 
     # --- pieces
 
-    def _unpacked(self, codes: Tensor, num_bits: int, offset: int, name: str, step: int = 1) -> ir.Value:
-        """int8 codes of their own shape; stored are (codes − offset) / step, in `num_bits` bits."""
+    def _unpacked(self, codes: Tensor, coding: Coding, name: str) -> ir.Value:
+        """int8 codes of their own shape; stored are their numbers."""
         array = codes.numpy()
-        if num_bits == 8:
+        if coding.num_bits == 8:
             return self.writer.initializer(array, name)
-        unsigned = ((array.astype(np.int16) - offset) // step).astype(np.uint8)
         parts = [
             self._looked_up(plane, table, array.shape, name)
-            for plane, table in zip(pack(unsigned, num_bits), plane_tables(num_bits, offset, step), strict=True)
+            for plane, table in zip(pack(coding.numbers(array), coding.num_bits), plane_tables(coding), strict=True)
         ]
         total = parts[0]
         for part in parts[1:]:

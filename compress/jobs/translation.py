@@ -14,12 +14,12 @@ from compress.exporter import Card
 from compress.exporter.text import export_translator
 from compress.files import write_text
 from compress.jobs.sequences import examples_in_a_row, sentence_pairs
+from compress.jobs.speaking import Speaker
 from compress.passes.base import Progress
 from compress.recipe import Recipe, TranslationSpec
 from compress.runtime.artefact import Artefact
 from compress.runtime.measurement import Measurement, Prefill
-from compress.runtime.text import Decoding, Likelihood, Translator, open_translator
-from compress.runtime.text import Translation as Translated
+from compress.runtime.text import Decoding, open_translator
 from compress.runtime.text.measure import TextRuns, measure_text
 from compress.runtime.verify import Verification, verify_scores
 from compress.tasks.base import Scores
@@ -37,7 +37,6 @@ OUTPUTS = "outputs.json"  # what a translator made of the data, beside its row
 MAX_SEQ_LENGTH = 512  # tokens of a calibration text, where the recipe gives none
 _PARITY_TEXTS = 2
 _SPEED_PROMPTS = 4
-_CHUNK = 4  # batches a step of the progress bar: texts of like length still find each other
 
 
 @dataclass(frozen=True)
@@ -164,35 +163,6 @@ class TranslationJob:
             machine=speed.machine,
             parts=vars(speed.parts),
         )
-
-
-@dataclass(frozen=True)
-class Speaker:
-    """A Translates: an artefact's translator, with the recipe's decoding."""
-
-    translator: Translator
-    decoding: Decoding
-    batch_size: int
-    progress: Progress
-
-    def translate(self, texts: Sequence[str], source: str, target: str) -> list[Translated]:
-        size = self.batch_size * _CHUNK
-        chunks = [texts[start : start + size] for start in range(0, len(texts), size)]
-        done: list[Translated] = []
-        for chunk in self.progress(chunks, f"translating {source}-{target}", len(chunks)):
-            done += self.translator.translate(chunk, source, target, self.decoding, self.batch_size)
-        return done
-
-    def log_likelihood(
-        self, sources: Sequence[str], references: Sequence[str], source: str, target: str
-    ) -> list[Likelihood]:
-        size = self.batch_size * _CHUNK
-        starts = range(0, len(sources), size)
-        done: list[Likelihood] = []
-        for start in self.progress(starts, f"likelihood {source}-{target}", len(starts)):
-            now = slice(start, start + size)
-            done += self.translator.log_likelihood(sources[now], references[now], source, target)
-        return done
 
 
 def scores_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError
+from compress.files import appearing
 from compress.models.activations import QuantizedActivation, quantized_activations, set_activations
 from compress.models.blocks import inside
 from compress.models.layers import weighted_layers
-from compress.models.quantized import set_weight, stored
-from compress.numerics.weight import PARTS, put_together, taken_apart
+from compress.models.quantized import as_values, give_values, stored
 
 
 class KeptBlocks:
@@ -47,11 +46,7 @@ class KeptBlocks:
         if set(told["weights"]) - set(layers):
             raise ModelError(f"{path}: is of another model: remove the run's directory")
         for name, grid in told["weights"].items():
-            parts = {part: values[f"{part}/{name}"] for part in PARTS if f"{part}/{name}" in values}
-            set_weight(layers[name], put_together(parts, grid), self.model)
-            part = stored(layers[name])
-            assert part is not None
-            part.float_bias = values.get(f"float_bias/{name}")
+            give_values(layers[name], name, values, grid, self.model)
         for name, layer in layers.items():
             bias = values.get(f"bias/{name}")
             if bias is not None:
@@ -73,23 +68,21 @@ class KeptBlocks:
             return
         from safetensors.torch import save_file
 
-        values: dict[str, Tensor | None] = {} if generator is None else {"generator": generator.get_state()}
+        values: dict[str, Tensor] = {} if generator is None else {"generator": generator.get_state()}
         weights = {}
         for name, layer in self._layers(block):
             part = stored(layer)
             if part is not None:
-                parts, weights[name] = taken_apart(part.quantized)
-                values |= {f"{key}/{name}": value for key, value in parts.items()}
-                values[f"float_bias/{name}"] = part.float_bias
-            values[f"bias/{name}"] = getattr(layer, "bias", None)
+                tensors, weights[name] = as_values(name, part)
+                values |= tensors
+            if getattr(layer, "bias", None) is not None:
+                values[f"bias/{name}"] = layer.bias
         grids = quantized_activations(self.model)
         mine = {key: asdict(grid) for key, grid in grids.items() if inside(key.split(":")[0], block)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
         told = {"note": note, "weights": weights, "activations": mine}
-        kept = {name: value.detach().contiguous() for name, value in values.items() if value is not None}
-        save_file(kept, partial, {key: json.dumps(value) for key, value in told.items()})
-        os.replace(partial, path)
+        kept = {name: value.detach().contiguous() for name, value in values.items()}
+        with appearing(path) as partial:
+            save_file(kept, partial, {key: json.dumps(value) for key, value in told.items()})
 
     def _path(self, block: str) -> Path | None:
         return None if self.directory is None else self.directory / f"{block or 'model'}.safetensors"

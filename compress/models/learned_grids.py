@@ -6,6 +6,7 @@ A grid begins as a QuantizedWeight says, whose zero points and multipliers stay,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 import torch
@@ -18,16 +19,15 @@ from compress.models.quantized import StoredWeight, original_weight, set_weight,
 from compress.numerics.grid import grouped
 from compress.numerics.lsq import damped, largest_code, quantize_through, scale_through
 from compress.numerics.rounding import straight_through
-from compress.numerics.weight import FOUR, QuantizedWeight, storable_scales
+from compress.numerics.ternary import kept_of_four, signs
+from compress.numerics.weight import FOUR, LARGEST_SCALE, SMALLEST_SCALE, QuantizedWeight, storable_scales
 
-SMALLEST = float(torch.finfo(torch.float16).tiny)  # of a scale: what float16 holds with all its bits
-LARGEST = 6e4
 _NEAR = 0.499  # steps from a code that a weight may begin at: further off, rounding may take it to the next
 _NONE = torch.empty(0)
 _LEAST = 1e-3  # steps from zero that a weight whose sign is stored begins at
 
 
-class LearnedGrid(nn.Module):
+class LearnedGrid(nn.Module, ABC):
     """Parametrization: the weight [out, …] on a grid whose scales are learned.
 
     scales    what is trained: the grid's scales are these times `unit`.
@@ -50,25 +50,25 @@ class LearnedGrid(nn.Module):
         positive = first.scales > 0
         self.register_buffer("unit", torch.where(positive, first.scales, 1.0) if relative else torch.ones(1, 1))
         # a scale that float16 cannot hold may begin so, and no other gets there
-        self.register_buffer("least", torch.where(positive, first.scales.clamp_max(SMALLEST), SMALLEST))
+        self.register_buffer("least", torch.where(positive, first.scales.clamp_max(SMALLEST_SCALE), SMALLEST_SCALE))
         self.register_buffer("zero_points", first.zero_points)
         self.register_buffer("multipliers", first.multipliers)
         self.scales = nn.Parameter(first.scales / self.unit)
 
+    @abstractmethod
     def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
         """The weight [out, groups, size] on the grid, with its gradients; step and zero are [out, groups, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def codes(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
         """The codes of the same, as float."""
-        raise NotImplementedError
 
+    @abstractmethod
     def latent(self, groups: Tensor, codes: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
         """Weights near to those given, whose codes are these."""
-        raise NotImplementedError
 
     def stored_scales(self) -> Tensor:
-        positive = torch.maximum((self.unit * self.scales).abs().clamp_max(LARGEST), self.least)
+        positive = torch.maximum((self.unit * self.scales).abs().clamp_max(LARGEST_SCALE), self.least)
         return straight_through(storable_scales(positive.detach()), positive)
 
     def forward(self, original: Tensor) -> Tensor:
@@ -141,9 +141,7 @@ class SparseTernaryWeight(LearnedGrid):
         return scale_through(groups, self.codes(groups.detach(), step, zero).to(torch.int8), step)
 
     def codes(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
-        fours = groups.reshape(-1, FOUR)
-        signs = torch.where(fours < 0, -1.0, 1.0)
-        return signs.scatter(-1, fours.abs().argmin(-1, keepdim=True), 0.0).reshape(groups.shape)
+        return signs(groups, kept_of_four(groups.abs()))
 
     def latent(self, groups: Tensor, codes: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
         """Of the sign of their code, or the code's own value; where the code is zero, smaller than the other three."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from compress.models.activations import QuantizedActivation
-from compress.models.learned_grids import SMALLEST
 from compress.numerics.lsq import quantize_learned
+from compress.numerics.weight import SMALLEST_SCALE
 
 
 class LearnedStepActivation(nn.Module):
@@ -25,7 +25,7 @@ class LearnedStepActivation(nn.Module):
 
     def used(self) -> Tensor:
         """The scale.  The parameter has a gradient all along, as DDP wants it; once the scale is held it is zero."""
-        return torch.where(self.held > 0, self.held, self.scale.abs().clamp_min(SMALLEST))
+        return torch.where(self.held > 0, self.held, self.scale.abs().clamp_min(SMALLEST_SCALE))
 
     def fake_quantize(self, x: Tensor) -> Tensor:
         return quantize_learned(x, self.used(), self.zero_point, 0, 2**self.num_bits - 1)

@@ -20,25 +20,21 @@ from compress.models.dynamic import add_dynamic_layers, dynamic_layers
 from compress.models.layers import raw_weight, weighted_layers
 from compress.models.low_rank import give_ranks
 from compress.models.masks import masks, set_mask
-from compress.models.quantized import StoredWeight, quantized_weights, set_weight, stored
+from compress.models.quantized import StoredWeight, as_values, give_values, quantized_weights, stored
 from compress.models.structure import restructure, structure_of
 from compress.models.untying import untie_saved
 from compress.models.vocabulary import KEPT, keep_tokens, kept_tokens
-from compress.numerics.weight import PARTS, put_together, taken_apart
 
 
 def save_snapshot(model: nn.Module, directory: Path) -> None:
     """Write `values.safetensors` and `grids.json` into `directory`, which exists."""
     from safetensors.torch import save_file
 
-    weights = quantized_weights(model)
     values = {f"value/{name}": value for name, value in _float_state(model).items()}
     grids_of_weights = {}
-    for name, weight in weights.items():
-        parts, grids_of_weights[name] = taken_apart(weight)
-        values |= {f"{part}/{name}": value for part, value in parts.items()}
-        float_bias = _stored(model, name).float_bias
-        values |= {} if float_bias is None else {f"float_bias/{name}": float_bias}
+    for name in quantized_weights(model):
+        tensors, grids_of_weights[name] = as_values(name, _stored(model, name))
+        values |= tensors
     values |= {f"mask/{name}": mask for name, mask in masks(model).items()}
     save_file({name: _alone(value) for name, value in values.items()}, directory / "values.safetensors")
     grids = {
@@ -88,10 +84,7 @@ def load_snapshot(model: nn.Module, directory: Path) -> None:
     for name, value in saved.items():
         state[name].data.copy_(value)
     for name, grid in grids["weights"].items():
-        parts = {part: values[f"{part}/{name}"] for part in PARTS if f"{part}/{name}" in values}
-        weight = put_together(parts, grid)
-        set_weight(model.get_submodule(name.removesuffix(".weight")), weight, model)
-        _stored(model, name).float_bias = values.get(f"float_bias/{name}")
+        give_values(model.get_submodule(name.removesuffix(".weight")), name, values, grid, model)
     add_dynamic_layers(model, grids["dynamic"])
     if grids["activations"]:
         set_activations(model, {key: QuantizedActivation(**grid) for key, grid in grids["activations"].items()})

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from compress.numerics.grid import steps, zeros
-from compress.numerics.ternary import kept_of_four
+from compress.numerics.ternary import kept_of_four, signs
 from compress.numerics.weight import FOUR, QuantizedWeight, rows_of, with_given_codes
 
 BLOCK = 64  # columns whose updates are gathered before the rest of the matrix is touched
@@ -80,9 +80,7 @@ def inverse_factor(hessian: Tensor, damping: float, act_order: bool, together: i
     order = torch.arange(len(hessian))
     if act_order:
         activity = hessian.diagonal().reshape(-1, together).sum(1)
-        order = (
-            torch.arange(len(hessian)).reshape(-1, together)[activity.argsort(descending=True, stable=True)].flatten()
-        )
+        order = order.reshape(-1, together)[activity.argsort(descending=True, stable=True)].flatten()
     ordered = hessian[order][:, order]
     return order, torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(ordered)), upper=True)
 
@@ -105,7 +103,7 @@ def _round(rows: Tensor, grid: QuantizedWeight, order: Tensor, inverse: Tensor, 
                 if column % FOUR == 0:  # blocks of columns are whole fours
                     some = slice(column, column + FOUR)
                     fours = _three_of_four(left[some], step[some], inverse.diagonal()[some])
-                code = torch.where(fours[column % FOUR], torch.where(left[column] < 0, -1.0, 1.0), 0.0)
+                code = signs(left[column], fours[column % FOUR])
             else:
                 code = (left[column] / step[column]).add_(zero[column]).round_().clamp_(low, high)
             if kept is not None:

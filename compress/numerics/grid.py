@@ -9,10 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compress.numerics.weight import QuantizedWeight, code_range, rows_of, spread, storable_scales, with_given_codes
+from compress.numerics.weight import (
+    SMALLEST_SCALE,
+    QuantizedWeight,
+    code_range,
+    rows_of,
+    spread,
+    storable_scales,
+    with_given_codes,
+)
 
 SHRINKAGES = tuple(1.0 - 0.0125 * i for i in range(49))  # a clipped range down to 0.4 of the largest magnitude
-# Few levels clip more: four mid-rise ones of 8,192 normal weights are best at 0.39.
+# Few levels clip more: four mid-rise ones of 8,192 normal weights are best at 0.375.
 COARSE, COARSE_BITS = tuple(1.0 - 0.0125 * i for i in range(65)), 3
 # With 256 levels a group gains nothing by clipping more: of 512 groups of 128 weights, normal or heavy-tailed (Student,
 # 4 degrees of freedom), all choose one of the first two.
@@ -100,7 +108,7 @@ def search_scales(
         top, bottom = groups.amax(-1).clamp_min(0), groups.amin(-1).clamp_max(0)
         full = (top - bottom) / (high - low)
         offset = bottom
-    full = torch.where(full > 0, full, torch.finfo(torch.float16).tiny if midrise else 1.0)
+    full = torch.where(full > 0, full, SMALLEST_SCALE if midrise else 1.0)
     best_error = torch.full_like(full, torch.inf)
     best_scale, best_zero = full.clone(), torch.zeros_like(full)
     fine = num_bits >= FINE_BITS and groups.shape[-1] <= FINE_GROUP

@@ -15,6 +15,8 @@ from torch import Tensor
 # less each.
 Packing = Literal["planes", "trits", "3:4", "3:4-words", "odd"]
 TERNARY_BITS: dict[Packing, float] = {"trits": 1.6, "3:4": 1.25, "3:4-words": 16 / 12}  # of a code
+THREE_OF_FOUR: tuple[Packing, ...] = ("3:4", "3:4-words")
+SMALLEST_SCALE, LARGEST_SCALE = torch.finfo(torch.float16).tiny, 6e4  # what float16 holds with all its bits
 PARTS = ("codes", "scales", "zero_points", "multipliers")  # the tensors of a weight
 FOUR = 4  # neighbours of which '3:4' keeps three
 
@@ -61,7 +63,7 @@ class QuantizedWeight:
 
     @property
     def keeps_three_of_four(self) -> bool:
-        return self.packing in ("3:4", "3:4-words")
+        return self.packing in THREE_OF_FOUR
 
     @property
     def code_range(self) -> tuple[int, int]:
@@ -161,6 +163,5 @@ def storable_scales(scales: Tensor) -> Tensor:
 
     float16 keeps 11 bits down to 6.1e-5; a tensor with a smaller non-zero scale is left as it is.
     """
-    smallest_normal = torch.finfo(torch.float16).tiny
-    beyond = ((scales.abs() < smallest_normal) | (scales.abs() > 6e4)).any()
+    beyond = ((scales.abs() < SMALLEST_SCALE) | (scales.abs() > LARGEST_SCALE)).any()
     return torch.where(beyond, scales, scales.half().float())  # no branch on values: trainings do this in every forward

@@ -14,7 +14,7 @@ from annotated_types import Ge, Interval
 from compress.errors import ModelError
 from compress.models.selectors import selector_problems
 from compress.passes.base import Context, register
-from compress.passes.rounding import Rounder, RoundingPass
+from compress.passes.rounding import Rounder, RoundingPass, refuse_masked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -86,12 +86,10 @@ class QuantizeWeights(RoundingPass):
     def requires(self, model: nn.Module, context: Context) -> None:
         from torch import nn
 
-        from compress.models.masks import mask_of
-
         super().requires(model, context)
         for name, layer in self.layers(model).items():
-            if self.midrise and mask_of(layer) is not None:
-                raise ModelError(f"{self.name}: {name} is pruned, and a mid-rise grid has no zero: take midrise out")
+            if self.midrise:
+                refuse_masked(self.name, name, layer)
             if self.algorithm == "adaround" and isinstance(layer, nn.Embedding):
                 raise ModelError(f"{self.name}: {name} is an embedding, too large for 'adaround': take gptq or rtn")
 
@@ -115,7 +113,7 @@ class QuantizeWeights(RoundingPass):
             from compress.numerics.hqq import hqq
 
             return hqq(weight, self.num_bits, self.group_size)
-        return self.grid(weight, None)
+        return super().nearest(weight)
 
     def grid(self, weight: Tensor, importance: Tensor | None) -> QuantizedWeight:
         """The weight rounded to nearest, on scales that lose the least of the output's squared error."""
@@ -131,16 +129,6 @@ class QuantizeWeights(RoundingPass):
             importance=importance,
             midrise=self.midrise,
         )
-
-    def weighted(self, layer: Layer, gram: Gram) -> QuantizedWeight:
-        return self.grid(layer.weight, gram.importance())
-
-    def gptq(self, layer: Layer, gram: Gram) -> QuantizedWeight:
-        from compress.models.masks import mask_of
-        from compress.numerics.gptq import gptq
-
-        grid = self.weighted(layer, gram)
-        return gptq(layer.weight, grid, gram.hessian(), self.damping, self.act_order, mask_of(layer))
 
     def adaround(self, layer: Layer, gram: Gram) -> QuantizedWeight:
         from compress.models.masks import mask_of

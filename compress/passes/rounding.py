@@ -26,10 +26,13 @@ class RoundingPass(Pass):
     targets  which convolutions and linear layers; embeddings, and heads that are tied to one, only by a selector that
              means nothing else.
     ignore   which of them not.
+    act_order, damping  of GPTQ.
     """
 
     targets: tuple[str, ...]
     ignore: tuple[str, ...]
+    act_order: bool
+    damping: float
 
     def selectors(self) -> tuple[str, ...]:
         return (*self.targets, *self.ignore)
@@ -50,8 +53,25 @@ class RoundingPass(Pass):
         return {name: layer for name, layer in chosen.items() if stored(layer) is None}
 
     @abstractmethod
+    def grid(self, weight: Tensor, importance: Tensor | None) -> QuantizedWeight:
+        """The weight rounded to nearest, on scales that lose the least squared error, or, weighed by the importance of
+        inputs, of the layer's output."""
+
     def nearest(self, weight: Tensor) -> QuantizedWeight:
         """The weight rounded without data."""
+        return self.grid(weight, None)
+
+    def weighted(self, layer: Layer, gram: Gram) -> QuantizedWeight:
+        """The weight rounded to nearest for the inputs that were seen."""
+        return self.grid(layer.weight, gram.importance())
+
+    def gptq(self, layer: Layer, gram: Gram) -> QuantizedWeight:
+        """The codes by GPTQ, on the scales of `weighted`."""
+        from compress.models.masks import mask_of
+        from compress.numerics.gptq import gptq
+
+        grid = self.weighted(layer, gram)
+        return gptq(layer.weight, grid, gram.hessian(), self.damping, self.act_order, mask_of(layer))
 
     def alone(self, model: nn.Module, context: Context) -> None:
         """Round each layer without data."""
@@ -81,3 +101,11 @@ class RoundingPass(Pass):
     @abstractmethod
     def asked(self) -> str:
         """What the weights shall be, in words: '4 bits'."""
+
+
+def refuse_masked(who: str, name: str, layer: Weighted) -> None:
+    """Raise ModelError, for the pass `who`, for a pruned layer, which no mid-rise grid takes."""
+    from compress.models.masks import mask_of
+
+    if mask_of(layer) is not None:
+        raise ModelError(f"{who}: {name} is pruned, and a mid-rise grid has no zero: take midrise out")

@@ -13,7 +13,8 @@ from annotated_types import Ge, Interval
 from compress.errors import ModelError, PromiseBroken
 from compress.models.selectors import selector_problems
 from compress.passes.base import Context, register
-from compress.passes.quantize_ternary import PACKINGS, Ternary
+from compress.passes.quantize_ternary import IN_FOURS, PACKINGS, Ternary, group_problems, require_fours
+from compress.passes.rounding import refuse_masked
 from compress.passes.training import TaughtPass
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class TrainQuantized(TaughtPass):
             found.append(f"activation_bits is {self.activation_bits}: target {target.name} runs {known}")
         if (self.strategy == "group") != (self.group_size is not None):
             found.append("strategy 'group' and group_size go together: give both, or neither")
+        found += group_problems(self.num_bits, self.group_size)
         if self.midrise and (self.num_bits in PACKINGS or self.num_bits == 8):
             found.append("midrise is for weights of 2 to 7 bits")
         if self.activation_bits == 8 and self.strategy == "group":
@@ -88,16 +90,14 @@ class TrainQuantized(TaughtPass):
         return found
 
     def requires(self, model: nn.Module, context: Context) -> None:
-        from compress.models.masks import mask_of
         from compress.training.quantizing import trains_activations
 
-        layers = self.layers(model)
+        layers, edges = self.layers(model), self.edges(model)
         for name, layer in layers.items():
-            kept = PACKINGS.get(self.num_bits) in ("3:4", "3:4-words") and name not in self.edges(model)
-            if kept and layer.weight[0].numel() % 4:
-                raise ModelError(f"{self.name}: {name} has no fours of weights a row: put it under 'ignore'")
-            if (kept or self.midrise) and mask_of(layer) is not None:
-                raise ModelError(f"{self.name}: {name} is pruned, and its grid has not that many zeros: see num_bits")
+            if name not in edges and self.num_bits in IN_FOURS:
+                require_fours(self.name, name, layer)
+            elif self.midrise:
+                refuse_masked(self.name, name, layer)
         if not layers:
             raise ModelError(f"{self.name}: every layer that is selected is quantized already")
         if self.activation_bits is not None and trains_activations(model):

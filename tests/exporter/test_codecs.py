@@ -8,7 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.exporter.codecs import disk_scales, pack, packed_bytes, plane_tables, plane_widths, stored_bytes, unpack
+from compress.exporter.codecs import (
+    Coding,
+    disk_scales,
+    pack,
+    packed_bytes,
+    plane_tables,
+    plane_widths,
+    stored_bytes,
+    unpack,
+)
 from compress.numerics.weight import QuantizedWeight
 
 
@@ -62,8 +71,16 @@ def test_not_a_byte_more_than_the_bits_of_each_plane_take(num_bits: int, count: 
 def test_tables_add_up_to_the_code_and_its_offset(num_bits: int, offset: int, code: int) -> None:
     code %= 2**num_bits
     planes = pack(np.array([code]), num_bits)
-    found = sum(int(table[plane[0], 0]) for table, plane in zip(plane_tables(num_bits, offset), planes, strict=True))
-    assert found == code + offset
+    tables = plane_tables(Coding(num_bits, 1, offset))
+    assert sum(int(table[plane[0], 0]) for table, plane in zip(tables, planes, strict=True)) == code + offset
+
+
+@given(st.integers(1, 7), st.sampled_from([1, 2]), st.data())
+def test_codes_are_numbers_from_zero_up(num_bits: int, step: int, data: st.DataObject) -> None:
+    numbers = data.draw(st.lists(st.integers(0, 2**num_bits - 1), min_size=1))
+    coding = Coding(num_bits, step, -(step * 2 ** (num_bits - 1)) + step - 1)
+    codes = np.array([step * number + coding.offset for number in numbers], np.int8)
+    assert coding.numbers(codes).tolist() == numbers
 
 
 def test_scales_take_two_bytes_where_these_are_exact() -> None:

@@ -20,10 +20,7 @@ from compress.passes import Context, FoldBatchNorm, Pass, QuantizeStatic, Quanti
 from compress.passes.rounding import RoundingPass
 from compress.targets import load
 from tests.nets import NETS, context
-
-
-class Killed(Exception):
-    """What ends a pass in the middle."""
+from tests.training.killing import Killed
 
 
 def after(count: int, function: Callable[..., Any]) -> tuple[Callable[..., Any], list[int]]:

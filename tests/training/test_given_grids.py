@@ -28,7 +28,6 @@ from compress.passes import (
 )
 from compress.passes.base import silent
 from compress.preparing import prepare
-from compress.training import loop
 from compress.training.given_grids import residual_at
 from compress.training.loop import Surroundings, train
 from compress.training.phase import Compressor
@@ -37,6 +36,7 @@ from tests.language import VOCABULARY, decoder
 from tests.language import sentences as language_batches
 from tests.models.test_learned_grids import three_are_kept, three_of_four
 from tests.nets import Labelled, conv_net, images, run, transformer
+from tests.training.killing import assert_goes_on
 
 TWO_BITS: dict[str, tuple[Pass, ...]] = {
     "symmetric": (QuantizeWeights(num_bits=2),),
@@ -210,20 +210,6 @@ class Sentences:
         return Batch((ids[:, :-1],), ids[:, 1:])
 
 
-class Killed(Exception):
-    """What ends a process in these tests."""
-
-
-def killed_after(count: int) -> Any:
-    def progress(items: Any, what: str, total: int) -> Any:
-        for number, item in enumerate(items):
-            if number == count:
-                raise Killed
-            yield item
-
-    return progress
-
-
 def tied_training(step: Any, directory: Path | None, progress: Any = silent) -> tuple[dict[str, Tensor], Any]:
     """The state after training a tied model, and the losses."""
     from tests.nets import context
@@ -245,13 +231,7 @@ def tied_training(step: Any, directory: Path | None, progress: Any = silent) -> 
     ids=lambda step: step.name,
 )
 def test_a_killed_training_goes_on_to_the_same_bits(step: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, losses = tied_training(step, None)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    with pytest.raises(Killed):
-        tied_training(step, tmp_path, killed_after(4))
-    state, resumed = tied_training(step, tmp_path)
-    assert resumed == losses
-    assert all(torch.equal(expected[name], state[name]) for name in expected)
+    assert_goes_on(lambda directory, progress: tied_training(step, directory, progress), tmp_path, monkeypatch, 4)
 
 
 def test_forgetting_layers_changes_nothing_and_a_model_that_cannot_is_told() -> None:

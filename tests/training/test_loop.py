@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,7 @@ from compress.training.optimizing import choose_trainable, make_optimizer, rate_
 from compress.training.settings import LogitsLoss, Loop, Teaching
 from compress.training.teaching import Teach
 from tests.nets import Labelled, conv_net, images, transformer
-
-
-class Killed(Exception):
-    """What ends a process in these tests."""
-
-
-def killed_after(count: int) -> Any:
-    """A Progress that ends the process after so many steps."""
-
-    def progress(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
-        for number, item in enumerate(items):
-            if number == count:
-                raise Killed
-            yield item
-
-    return progress
+from tests.training.killing import Killed, assert_goes_on, killed_after
 
 
 def trained(
@@ -56,13 +40,7 @@ SETTINGS = Loop(epochs=None, max_steps=8, batch_size=8, learning_rate=0.01, augm
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, losses = trained(SETTINGS)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    with pytest.raises(Killed):
-        trained(SETTINGS, tmp_path, killed_after(5))
-    state, resumed = trained(SETTINGS, tmp_path)
-    assert resumed == losses
-    assert all(torch.equal(expected[name], state[name]) for name in expected)
+    assert_goes_on(lambda directory, progress: trained(SETTINGS, directory, progress), tmp_path, monkeypatch, 5)
 
 
 def test_a_training_of_other_settings_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,15 @@ sizes.py    the bytes of a whole weight.
 
 from __future__ import annotations
 
-from compress.exporter.codecs.planes import pack, packed_bytes, plane_tables, plane_widths, unpack
+from compress.exporter.codecs.planes import Coding, coding_of, pack, packed_bytes, plane_tables, plane_widths, unpack
 from compress.exporter.codecs.sizes import MULTIPLIER_BITS, code_bytes, disk_scales, stored_bytes
 from compress.exporter.codecs.ternary import pack_ternary, ternary_bytes, unpack_ternary
 
 __all__ = [
     "MULTIPLIER_BITS",
+    "Coding",
     "code_bytes",
+    "coding_of",
     "disk_scales",
     "pack",
     "pack_ternary",

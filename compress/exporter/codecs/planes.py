@@ -7,12 +7,36 @@ bits: the 4-bit codes 1, 2, 15 are the bytes 0x21, 0x0f.  Eight bits are stored 
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from compress.numerics.weight import QuantizedWeight
+
 Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Coding:
+    """Integers as numbers of `num_bits` bits from zero up: code = step · number + offset.  step: 1 or 2."""
+
+    num_bits: int
+    step: int
+    offset: int
+
+    def numbers(self, codes: NDArray[np.int8]) -> Bytes:
+        """The numbers of codes of any shape."""
+        found: Bytes = (codes.view(np.uint8) - np.uint8(self.offset % 256)) >> np.uint8(self.step - 1)
+        return found
+
+
+def coding_of(quantized: QuantizedWeight) -> Coding:
+    """Of a weight's codes, which are not ternary."""
+    bits = int(quantized.code_bits)
+    return Coding(bits, 2, 1 - 2**bits) if quantized.packing == "odd" else Coding(bits, 1, -(2 ** (bits - 1)))
 
 
 def plane_widths(num_bits: int) -> tuple[int, ...]:
@@ -45,15 +69,15 @@ def unpack(planes: tuple[Bytes, ...], num_bits: int, count: int) -> Bytes:
     return codes
 
 
-def plane_tables(num_bits: int, offset: int, step: int = 1) -> tuple[NDArray[np.int8], ...]:
+def plane_tables(coding: Coding) -> tuple[NDArray[np.int8], ...]:
     """For every plane the codes that each byte holds, int8 [256, 8 / width], at their place in the whole code.
 
-    Looked up and added, the planes give code · step + offset.  Fewer than 8 bits, so that all lies in int8.
+    Looked up and added, the planes give the codes.  Fewer than 8 bits, so that all lies in int8.
     """
     tables, shift = [], 0
-    for width in plane_widths(num_bits):
-        codes = (_split(np.arange(256, dtype=np.uint8), width).astype(np.int16) << shift) * step
-        tables.append((codes + (offset if shift == 0 else 0)).astype(np.int8))
+    for width in plane_widths(coding.num_bits):
+        codes = (_split(np.arange(256, dtype=np.uint8), width).astype(np.int16) << shift) * coding.step
+        tables.append((codes + (coding.offset if shift == 0 else 0)).astype(np.int8))
         shift += width
     return tuple(tables)
 

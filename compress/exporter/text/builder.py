@@ -119,6 +119,10 @@ class Builder(Writer):
     def shared_constant(self, array: NDArray[Any]) -> ir.Value:
         return super().shared_constant(array) if self.root is self else self.root.shared_constant(array)
 
+    def looked_up(self, stored: ir.Value, table: NDArray[Any]) -> ir.Value:
+        """What `table` [values, …] has for each byte or word of a constant."""
+        return self.once("Gather", self.shared_constant(table), self.once("Cast", stored, to=INT32), axis=0)
+
     # --- what every graph needs
 
     def scalar(self, value: float, dtype: Any = np.float32) -> ir.Value:

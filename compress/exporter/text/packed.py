@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,8 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from compress.exporter.codecs import MULTIPLIER_BITS, disk_scales, pack, plane_widths
-from compress.exporter.text.builder import FLOAT, INT32, Builder
+from compress.exporter.codecs import MULTIPLIER_BITS, Coding, coding_of, disk_scales, pack, plane_widths
+from compress.exporter.text.builder import FLOAT, Builder
 from compress.exporter.text.ternary import decoded_codes
 from compress.numerics.weight import odd
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # A block's activations share a scale when they are rounded to int8, which is most of what 8 bits lose: Gemma 3 270M in
 # groups of 128 loses 0.020 nats a token in blocks of 128 and 0.004 in blocks of 32, which take a tenth longer.
 BLOCKS = (32, 16)
-LARGE = 1 << 19  # bytes of a plane that is looked up by words: their table takes 260 kB, and half the memory is needed
+LARGE = 1 << 19  # bytes of a plane that is looked up by words: their table takes 260 kB, their indices half the memory
 TWO_BIT_BLOCKS = (64, *BLOCKS)  # 2-bit kernels of smaller blocks are 2 … 300 times slower than the 4-bit one
 
 
@@ -139,11 +140,6 @@ def unpacked_zeros(builder: Builder, packed: Packed) -> ir.Value | None:
     return builder.once("Reshape", value, builder.integers(packed.rows, packed.blocks, 1))
 
 
-def _unsigned(centred: Tensor, num_bits: int) -> NDArray[np.uint8]:
-    """Centred int8 codes → 0 … 2^num_bits − 1."""
-    return (centred.numpy() ^ np.int8(-128)).view(np.uint8) - np.uint8(128 - 2 ** (num_bits - 1))
-
-
 def _codes(builder: Builder, name: str, quantized: QuantizedWeight, bits: int, block: int, blocks: int) -> ir.Value:
     rows, columns = quantized.shape
     codes = quantized.codes.detach().cpu()
@@ -155,36 +151,34 @@ def _codes(builder: Builder, name: str, quantized: QuantizedWeight, bits: int, b
     shape = (rows, blocks, block * bits // 8)
     if quantized.is_ternary:
         return decoded_codes(builder, name, codes.numpy(), quantized.packing, bits, shape)
-    step, num_bits = (2, quantized.num_bits - 1) if quantized.packing == "odd" else (1, quantized.num_bits)
-    planes = pack(_unsigned(codes if step == 1 else (codes - 1) // 2, num_bits), num_bits)
-    if num_bits == bits:
+    coding = coding_of(quantized)
+    planes = pack(coding.numbers(codes.numpy()), coding.num_bits)
+    if coding.num_bits == bits:
         return builder.initializer(planes[0].reshape(shape), name)
-    return _widened(builder, name, planes, num_bits, bits, step, shape)
+    return _widened(builder, name, planes, coding, bits, shape)
 
 
 def _widened(
     builder: Builder,
     name: str,
     planes: Sequence[NDArray[np.uint8]],
-    num_bits: int,
+    coding: Coding,
     bits: int,
-    step: int,
     shape: tuple[int, ...],
 ) -> ir.Value:
-    """Planes of codes as a kernel of `bits` bits reads them, uint8 of `shape`; step 2: code c stands for 2·c + 1.
+    """Planes of codes as a kernel of `bits` bits reads them, uint8 of `shape`.
 
     Every plane is looked up for as many codes at once, if it can be, so that the parts are added as they are: no value
     of all codes is there once more than need be.
     """
-    widths = plane_widths(num_bits)
+    widths = plane_widths(coding.num_bits)
     together = 4 if 4 in widths else 8  # codes of an index
     total, shift = None, 0
     for width, plane in zip(widths, planes, strict=True):
         index_bits = 16 if width * together == 16 and plane.nbytes >= LARGE else 8
-        offset = 2 ** (bits - 1) - step * 2 ** (num_bits - 1) + step - 1 if shift == 0 else 0
-        table = widening_table(width, shift, offset, bits, index_bits, step)
-        stored = builder.initializer(plane.view(f"<u{index_bits // 8}"), name)
-        part = builder.once("Gather", builder.shared_constant(table), builder.once("Cast", stored, to=INT32), axis=0)
+        offset = 2 ** (bits - 1) + coding.offset if shift == 0 else 0
+        table = widening_table(width, shift, offset, bits, index_bits, coding.step)
+        part = builder.looked_up(builder.initializer(plane.view(f"<u{index_bits // 8}"), name), table)
         if len(widths) > 1 and index_bits // width != together:
             part = builder.once("Reshape", part, builder.integers(-1, together * bits // 8))
         total = part if total is None else builder.once("Add", total, part)
@@ -193,6 +187,7 @@ def _widened(
     return builder.once("Reshape", total, builder.integers(*shape))
 
 
+@cache
 def widening_table(
     width: int, shift: int, offset: int, bits: int, index_bits: int = 8, step: int = 1
 ) -> NDArray[np.uint8]:
@@ -237,8 +232,7 @@ def _multipliers(builder: Builder, name: str, multipliers: Tensor) -> ir.Value:
     array = multipliers.detach().cpu().numpy()
     [plane] = pack(array - np.uint8(1), MULTIPLIER_BITS)
     table = np.stack([np.arange(256) & 15, np.arange(256) >> 4], axis=1).astype(np.float32) + 1
-    index = builder.once("Cast", builder.initializer(plane, f"{name}_multiplier"), to=INT32)
-    value = builder.once("Gather", builder.shared_constant(table), index, axis=0)
+    value = builder.looked_up(builder.initializer(plane, f"{name}_multiplier"), table)
     if array.size % 2:
         value = builder.once("Reshape", value, builder.integers(-1))
         value = builder.once("Slice", value, builder.integers(0), builder.integers(array.size))
@@ -277,9 +271,7 @@ def codes_of_bytes(bits: int, index_bits: int = 8) -> NDArray[np.uint8]:
 
 def _looked_up(builder: Builder, stored: ir.Value, table: NDArray[Any], *shape: int) -> ir.Value:
     """What `table` [256, …] has for each byte, in a shape."""
-    index = builder.once("Cast", stored, to=INT32)
-    found = builder.once("Gather", builder.shared_constant(table), index, axis=0)
-    return builder.once("Reshape", found, builder.integers(*shape))
+    return builder.once("Reshape", builder.looked_up(stored, table), builder.integers(*shape))
 
 
 def _first_columns(builder: Builder, value: ir.Value, columns: int, wanted: int) -> ir.Value:

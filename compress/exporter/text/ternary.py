@@ -2,12 +2,13 @@
 
 A word of 16 bits is looked up at once.  Of 'trits' two words make a unit, each its part of every byte, which are added
 up.  Of '3:4' a word is three fours, and the sixteenth four, a bit of which lies in each of five words, is looked up by
-itself.  Bytes a weight that this takes until all is folded, for a kernel of 2 bits: 0.75 of '3:4-words', 1.11 of '3:4',
-1.15 of 'trits'.
+itself.  Bytes a weight at the peak of loading, for a kernel of 2 bits: 1.15 of '3:4-words', 1.80 of '3:4', 2.16 of
+'trits' (tests/bench/codecs.py).
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ from compress.exporter.codecs.ternary import (
     kernel_bytes,
     trits_of_bytes,
 )
-from compress.exporter.text.builder import INT32, Builder
+from compress.exporter.text.builder import Builder
 from compress.numerics.weight import FOUR
 
 if TYPE_CHECKING:
@@ -46,13 +47,12 @@ def decoded_codes(
     if packing == "trits":
         planes = stored.view("<u2").reshape(-1, 2).T
         parts = [
-            _looked_up(builder, builder.initializer(np.ascontiguousarray(plane), name), table)
+            builder.looked_up(builder.initializer(np.ascontiguousarray(plane), name), table)
             for plane, table in zip(planes, trit_tables(bits), strict=True)
         ]
         value, of_all = builder.once("Add", *parts), stored.size * TRITS
     else:
-        index = builder.once("Cast", builder.initializer(stored, name), to=INT32)
-        value, of_all = _fours(builder, index, stored.size, packing, bits)
+        value, of_all = _fours(builder, builder.initializer(stored, name), stored.size, packing, bits)
     size = int(np.prod(shape))
     if size * 8 // bits != of_all:  # the last unit is not full
         value = builder.once("Reshape", value, builder.integers(-1))
@@ -60,19 +60,13 @@ def decoded_codes(
     return builder.once("Reshape", value, builder.integers(*shape))
 
 
-def _looked_up(builder: Builder, words: ir.Value, table: Bytes) -> ir.Value:
-    index = builder.once("Cast", words, to=INT32)
-    return builder.once("Gather", builder.shared_constant(table), index, axis=0)
-
-
-def _fours(builder: Builder, index: ir.Value, words: int, packing: Packing, bits: int) -> tuple[ir.Value, int]:
+def _fours(builder: Builder, stored: ir.Value, words: int, packing: Packing, bits: int) -> tuple[ir.Value, int]:
     """The bytes of all words, and the number of codes in them."""
-    main = builder.once("Gather", builder.shared_constant(word_table(bits)), index, axis=0)
+    main = builder.looked_up(stored, word_table(bits))
     if packing == "3:4-words":
         return main, words * FOURS_A_WORD * FOUR
     units = words // WORDS
-    highest = builder.once("Gather", builder.shared_constant(HIGHEST), index, axis=0)
-    highest = builder.once("Reshape", highest, builder.integers(units, WORDS))
+    highest = builder.once("Reshape", builder.looked_up(stored, HIGHEST), builder.integers(units, WORDS))
     number = builder.once("MatMulInteger", highest, builder.shared_constant(PLACES))
     number = builder.once("Reshape", number, builder.integers(units))
     last = builder.once("Gather", builder.shared_constant(kernel_bytes(codes_of_fours(), bits)), number, axis=0)
@@ -80,12 +74,14 @@ def _fours(builder: Builder, index: ir.Value, words: int, packing: Packing, bits
     return builder.once("Concat", main, last, axis=1), units * FOURS_A_UNIT * FOUR
 
 
+@cache
 def word_table(bits: int) -> Bytes:
     """uint8 [65536, 12 · bits / 8]: the three fours of each word."""
     numbers = (WORD[:, None] >> 5 * np.arange(FOURS_A_WORD)) & (FIVE_BITS - 1)
     return kernel_bytes(codes_of_fours()[numbers].reshape(len(WORD), -1), bits)
 
 
+@cache
 def trit_tables(bits: int) -> tuple[Bytes, Bytes]:
     """uint8 [65536, 20 · bits / 8] for either word of a unit: its codes in their places, zero bits in the others'."""
     codes = trits_of_bytes()[np.stack([WORD & 255, WORD >> 8], axis=1)]  # [words, bytes, digits]
