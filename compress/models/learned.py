@@ -1,9 +1,11 @@
-"""A block whose quantization is being learned: offsets of the rounding, factors of scales, biases and ranges.
+"""A block whose quantization is being learned: roundings or whole weights, scales, biases and ranges.
 
-Everything starts at zero, where the block computes what it computed before."""
+It starts where the block computes what it computed before."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from compress.models.activations import FakeQuantizing, QuantizedActivation, qua
 from compress.models.blocks import Arguments, inside
 from compress.models.calls import tensors
 from compress.models.layers import Layer, parametrizations, weighted_layers
+from compress.models.learned_grids import grid_of
 from compress.models.masks import mask_of
 from compress.models.quantized import StoredWeight, keep_float_bias, original_weight, stored
 from compress.numerics.grid import steps, zeros
@@ -22,10 +25,35 @@ from compress.numerics.rounding import clamp_through, straight_through
 from compress.numerics.weight import QuantizedWeight, storable_scales
 
 
-class LearnedWeight(nn.Module):
-    """Parametrization in the place of a StoredWeight: codes round(ideal + offsets), scales · exp(factors).
+class LearnedWeight(nn.Module, ABC):
+    """Parametrization in the place of a StoredWeight.
 
-    mask  of the weights that are kept, of the weight's shape: the others stay on the code of zero.
+    before    what was stored.
+    original  the float weight.
+    mask      of the weights that are kept, of the weight's shape: the others stay on the code of zero.
+    """
+
+    before: QuantizedWeight
+
+    @abstractmethod
+    def settled(self) -> QuantizedWeight:
+        """What was learned, as codes and storable scales."""
+
+    @abstractmethod
+    def scales(self) -> nn.Parameter:
+        """What the scales are learned by: shares of themselves."""
+
+    def weights(self) -> tuple[nn.Parameter, float] | None:
+        """What is trained of the weights by Adam, and how long a step of their grid is; None if nothing is."""
+        return None
+
+    def step_offsets(self, rate: float) -> None:
+        """A step of what is not learned by Adam; rate: in steps of the grid."""
+        return
+
+
+class LearnedRounding(LearnedWeight):
+    """Codes round(ideal + offsets), the offsets within half a step of the grid; scales · exp(factors).
 
     Of ternary '3:4' weights the scales alone are learned.
     """
@@ -57,11 +85,51 @@ class LearnedWeight(nn.Module):
         return ((self.codes() - self.zero) * (self.step * factor)).reshape(self.shape)
 
     def settled(self) -> QuantizedWeight:
-        """What was learned, as codes and storable scales."""
         with torch.no_grad():
             codes = self.codes().to(torch.int8).reshape(self.shape)
             scales = storable_scales(self.before.scales * self.factors.exp())
         return replace(self.before, codes=codes, scales=scales)
+
+    def scales(self) -> nn.Parameter:
+        return self.factors
+
+    def step_offsets(self, rate: float) -> None:
+        """One step of signed gradient descent."""
+        if self.offsets.grad is not None:
+            with torch.no_grad():
+                self.offsets.sub_(rate * self.offsets.grad.sign()).clamp_(-0.5, 0.5)
+
+
+class LearnedCodes(LearnedWeight):
+    """Codes follow a weight that is trained, straight through, as far as it goes; the float weight stays as it is."""
+
+    def __init__(self, before: QuantizedWeight, original: Tensor, mask: Tensor | None = None) -> None:
+        super().__init__()
+        self.before, self.grid, self.mask = before, grid_of(before), mask
+        latent = self.grid.begun(original.detach(), before.codes)
+        self.latent = nn.Parameter(latent if mask is None else torch.where(mask, latent, 0.0))
+
+    def forward(self, original: Tensor) -> Tensor:
+        weight: Tensor = self.grid(self._kept())
+        return weight
+
+    def _kept(self) -> Tensor:
+        return self.latent if self.mask is None else torch.where(self.mask, self.latent, 0.0)
+
+    def settled(self) -> QuantizedWeight:
+        return self.grid.settled(self._kept())
+
+    def scales(self) -> nn.Parameter:
+        return self.grid.scales
+
+    def weights(self) -> tuple[nn.Parameter, float]:
+        return self.latent, float(self.before.scales.mean())
+
+
+KINDS: dict[str, Callable[[QuantizedWeight, Tensor, Tensor | None], LearnedWeight]] = {
+    "rounding": LearnedRounding,
+    "weights": LearnedCodes,
+}
 
 
 class LearnedActivation(nn.Module):
@@ -85,10 +153,15 @@ class LearnedActivation(nn.Module):
 
 
 class LearnedBlock:
-    """Scope: the block's weights, biases and ranges can be learned; leaves codes and scales behind, no graph."""
+    """Scope: the block's weights, biases and ranges can be learned; leaves codes and scales behind, no graph.
 
-    def __init__(self, model: nn.Module, block: str, drop_probability: float, generator: torch.Generator) -> None:
-        self.model, self.block = model, model.get_submodule(block)
+    kind  of what is learned of a weight, by its name in `KINDS`.
+    """
+
+    def __init__(
+        self, model: nn.Module, block: str, drop_probability: float, generator: torch.Generator, kind: str = "rounding"
+    ) -> None:
+        self.model, self.block, self.kind = model, model.get_submodule(block), kind
         found = {layer: stored(layer) for layer in weighted_layers(self.block).values()}
         self.layers = {layer: weight for layer, weight in found.items() if weight is not None}
         self.table = quantized_activations(model)
@@ -108,7 +181,7 @@ class LearnedBlock:
         for parameter in self.required:
             parameter.requires_grad_(False)
         for layer, weight in self.layers.items():
-            self.weights[layer] = LearnedWeight(weight.quantized, original_weight(layer), mask_of(layer))
+            self.weights[layer] = KINDS[self.kind](weight.quantized, original_weight(layer), mask_of(layer))
             _put(layer, self.weights[layer])
         return self
 
@@ -120,9 +193,15 @@ class LearnedBlock:
 
     @property
     def magnitudes(self) -> list[nn.Parameter]:
-        """What is learned by Adam: factors of scales and ranges, shifts of biases."""
-        factors = [weight.factors for weight in self.weights.values()]
-        return [*factors, *self.shifts.values(), *(grid.factor for grid in self.grids.values())]
+        """What is learned by Adam as shares of its size: scales, ranges, shifts of biases."""
+        scales = [weight.scales() for weight in self.weights.values()]
+        return [*scales, *self.shifts.values(), *(grid.factor for grid in self.grids.values())]
+
+    def groups(self, rate: float, weight_rate: float) -> list[dict[str, Any]]:
+        """Groups for Adam, each with its rate: of magnitudes, and of weights in steps of their grid."""
+        trained = [found for weight in self.weights.values() if (found := weight.weights()) is not None]
+        weights = [{"params": [weight], "lr": weight_rate * step} for weight, step in trained]
+        return [{"params": self.magnitudes, "lr": rate}, *weights]
 
     def __call__(self, arguments: Arguments) -> Tensor:
         for layer, bias in self.biases.items():
@@ -141,15 +220,15 @@ class LearnedBlock:
         return self.shifts[layer] * self.biases_before[layer].square().mean().sqrt()
 
     def zero_grad(self) -> None:
-        for parameter in [*self.magnitudes, *(weight.offsets for weight in self.weights.values())]:
-            parameter.grad = None
+        for module in (*self.weights.values(), *self.grids.values()):
+            module.zero_grad()
+        for shift in self.shifts.values():
+            shift.grad = None
 
     def step_offsets(self, rate: float) -> None:
-        """One step of signed gradient descent, offsets kept within half a grid step."""
-        with torch.no_grad():
-            for weight in self.weights.values():
-                if weight.offsets.grad is not None:
-                    weight.offsets.sub_(rate * weight.offsets.grad.sign()).clamp_(-0.5, 0.5)
+        """A step of the roundings; rate: in steps of the grid."""
+        for weight in self.weights.values():
+            weight.step_offsets(rate)
 
     def settle(self) -> None:
         """The model now computes what was learned, from codes and storable scales."""

@@ -1,15 +1,16 @@
-"""reconstruct: block by block, rounding, scales, biases and ranges are learned so that the quantized block gives what
-the float block gave, from the inputs that the quantized blocks before it give.
+"""reconstruct: block by block, rounding or weights, scales, biases and ranges are learned so that the quantized block
+gives what the float block gave, from the inputs that the quantized blocks before it give.
 
 Blocks and their loss: BRECQ (Li et al. 2021, arXiv:2102.05426).  Rounding by signed gradient descent on offsets of at
-most half a step: AutoRound (Cheng et al. 2023, arXiv:2309.05516).  While learning, some activations stay float:
-QDrop (Wei et al. 2022, arXiv:2203.05740)."""
+most half a step: AutoRound (Cheng et al. 2023, arXiv:2309.05516).  Weights of a block trained whole: EfficientQAT's
+first phase (Chen et al. 2024, arXiv:2407.11062).  While learning, some activations stay float: QDrop (Wei et al. 2022,
+arXiv:2203.05740)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
@@ -29,20 +30,28 @@ NEGLIGIBLE = 1e-5
 @register("reconstruct")
 @dataclass(frozen=True)
 class Reconstruct(Pass):
-    """Learn rounding, scales, biases and ranges block by block against the float block's output.
+    """Learn rounding or weights, scales, biases and ranges block by block against the float block's output.
 
+    learns               'rounding': each weight goes up or down, at most half a step of the grid from where it was.
+                         'weights': they go as far as training takes them: for three bits and fewer.  Of 3:4 ternary
+                         weights, whose rounding is that of four, 'rounding' learns the scales alone.
     iterations           optimizer steps a block.
+    patience             steps without a lower loss, smoothed over as many, after which a block is done; null: all.
     batch_size           samples a step.
     rounding_rate        first step of the rounding offsets, in grid steps, falling to zero; null: 1 / iterations.
+    weight_rate          likewise of weights that are trained whole (Adam).
     learning_rate        of scales, biases and ranges (relative to their size; Adam, falling to zero).
     drop_probability     share of activations that stay float while learning (QDrop).
 
     A killed run goes on behind the last block that was learned.
     """
 
+    learns: Literal["rounding", "weights"] = "rounding"
     iterations: Annotated[int, Ge(1)] = 200
+    patience: Annotated[int, Ge(1)] | None = None
     batch_size: Annotated[int, Ge(1)] = 8
     rounding_rate: Annotated[float, Interval(gt=0, le=1)] | None = None
+    weight_rate: Annotated[float, Interval(gt=0, le=1)] = 0.05
     learning_rate: Annotated[float, Interval(ge=0, le=1)] = 1e-3
     drop_probability: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
@@ -99,40 +108,65 @@ class Reconstruct(Pass):
         before = error()
         if before < NEGLIGIBLE:
             return f"{before:.2e}, left as it is"
-        with LearnedBlock(model, block, self.drop_probability, generator) as learned:
+        with LearnedBlock(model, block, self.drop_probability, generator, self.learns) as learned:
             if not learned.magnitudes:
                 return f"{before:.2e}, nothing in it is quantized"
-            self.optimize(learned, samples(inputs, goals), variance, generator)
+            steps = self.optimize(learned, samples(inputs, goals), variance, generator)
             learned.settle()
             after = error()
             if after > before:
                 learned.undo()
                 return f"{before:.2e}, learning did not lower it"
-        return f"{before:.2e} → {after:.2e}"
+        return f"{before:.2e} → {after:.2e}" + ("" if steps == self.iterations else f", done after {steps} steps")
 
-    def optimize(self, learned: LearnedBlock, given: Samples, variance: Tensor, generator: Any) -> None:
+    def optimize(self, learned: LearnedBlock, given: Samples, variance: Tensor, generator: Any) -> int:
+        """Learn the block; returns the steps that it took."""
         import torch
 
         rate = self.rounding_rate or 1 / self.iterations
-        optimizer = torch.optim.Adam(learned.magnitudes, lr=self.learning_rate) if learned.magnitudes else None
+        optimizer = torch.optim.Adam(learned.groups(self.learning_rate, self.weight_rate))
+        first = [group["lr"] for group in optimizer.param_groups]
         size = min(self.batch_size, given.count)
+        patience = Patience(self.patience)
         for iteration in range(self.iterations):
             parts = given.take(torch.randperm(given.count, generator=generator)[:size])
             learned.zero_grad()
+            total = 0.0
             for arguments, goal in parts:
                 loss = (learned(arguments) - goal).square().mean() / variance / len(parts)
                 loss.backward()  # type: ignore[no-untyped-call]
+                total += float(loss.detach())
             remaining = 1 - iteration / self.iterations
             learned.step_offsets(rate * remaining)
-            if optimizer is not None:
-                optimizer.param_groups[0]["lr"] = self.learning_rate * remaining
-                optimizer.step()
+            for group, initial in zip(optimizer.param_groups, first, strict=True):
+                group["lr"] = initial * remaining
+            optimizer.step()
+            if patience.ends(total):
+                return iteration + 1
+        return self.iterations
 
     def ensures(self, model: nn.Module, context: Context) -> None:
         from compress.models.quantized import quantized_weights
 
         if not quantized_weights(model):
             raise PromiseBroken(f"{self.name}: no weight is quantized any more")
+
+
+class Patience:
+    """Whether a loss, smoothed over `steps` values, has not been lower for as many; None: never."""
+
+    def __init__(self, steps: int | None) -> None:
+        self.steps, self.smooth, self.lowest, self.since = steps, 0.0, float("inf"), 0
+        self.count = 0
+
+    def ends(self, loss: float) -> bool:
+        if self.steps is None:
+            return False
+        self.count += 1
+        self.smooth += (loss - self.smooth) / min(self.count, self.steps)
+        self.since = 0 if self.smooth < self.lowest else self.since + 1
+        self.lowest = min(self.lowest, self.smooth)
+        return self.since >= self.steps
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from torch import nn
 
 from compress.models.activations import QuantizedActivation, quantized_activations, set_activations
 from compress.models.blocks import Arguments
-from compress.models.learned import LearnedActivation, LearnedBlock, LearnedWeight
+from compress.models.learned import LearnedActivation, LearnedBlock, LearnedCodes, LearnedRounding, LearnedWeight
 from compress.models.quantized import quantized_weights, set_weight
 from compress.numerics.grid import nearest
+from compress.numerics.ternary import ternary
 from compress.numerics.weight import with_given_codes
 from tests.nets import conv_net, images, run
 
@@ -22,11 +23,12 @@ KINDS: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.parametrize("learn", [LearnedRounding, LearnedCodes])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_learned_weight_starts_as_the_stored_one_and_settles_to_it(kind: str) -> None:
+def test_a_learned_weight_starts_as_the_stored_one_and_settles_to_it(kind: str, learn: type[LearnedWeight]) -> None:
     original = torch.randn(3, 11, generator=torch.Generator().manual_seed(0))
     before = nearest(original, 3, **KINDS[kind])
-    learned = LearnedWeight(before, original)
+    learned = learn(before, original)  # type: ignore[call-arg]
     torch.testing.assert_close(learned(original), before.dequantize())
     settled = learned.settled()
     assert torch.equal(settled.codes, before.codes)
@@ -38,7 +40,7 @@ def test_a_learned_weight_starts_as_the_stored_one_and_settles_to_it(kind: str) 
 def test_what_settles_is_what_was_learned_from_storable_scales(kind: str) -> None:
     generator = torch.Generator().manual_seed(0)
     original = torch.randn(3, 11, generator=generator)
-    learned = LearnedWeight(nearest(original, 3, **KINDS[kind]), original)
+    learned = LearnedRounding(nearest(original, 3, **KINDS[kind]), original)
     with torch.no_grad():
         learned.offsets.uniform_(-0.5, 0.5, generator=generator)
         learned.factors.uniform_(-0.1, 0.1, generator=generator)
@@ -51,13 +53,51 @@ def test_what_settles_is_what_was_learned_from_storable_scales(kind: str) -> Non
 def test_codes_that_are_far_from_the_weight_stay_where_they_are() -> None:
     original = torch.tensor([[0.2, 0.9]])
     far = with_given_codes(nearest(original, 4), torch.tensor([[5, -3]], dtype=torch.int8))
-    assert LearnedWeight(far, original).settled().codes.tolist() == [[5, -3]]
+    assert LearnedRounding(far, original).settled().codes.tolist() == [[5, -3]]
+
+
+def test_weights_that_are_trained_whole_go_further_than_a_code_and_leave_the_float_weight() -> None:
+    original = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    learned = LearnedCodes(nearest(original, 4), original.clone())
+    found = learned.weights()
+    assert found is not None
+    latent, step = found
+    assert latent is learned.latent
+    assert step == pytest.approx(float(learned.before.scales.mean()))
+    with torch.no_grad():
+        latent.add_(3 * step)
+        expected = learned(original)
+    settled = learned.settled()
+    torch.testing.assert_close(settled.dequantize(), expected)
+    assert int((settled.codes.int() - learned.before.codes.int()).max()) >= 2
+
+
+def test_three_of_four_stay_so_and_another_may_be_the_fourth() -> None:
+    original = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+    learned = LearnedCodes(ternary(original, "3:4"), original)
+    with torch.no_grad():
+        learned.latent.copy_(learned.latent.flip(1))
+    settled = learned.settled()
+    assert torch.equal((settled.codes == 0).reshape(-1, 4).sum(1), torch.ones(16, dtype=torch.int64))
+    assert not torch.equal(settled.codes == 0, learned.before.codes == 0)
+
+
+def test_what_is_pruned_stays_zero_when_weights_are_trained_whole() -> None:
+    original = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.rand(3, 8, generator=torch.Generator().manual_seed(1)) < 0.5
+    masked = torch.where(mask, original, 0.0)
+    learned = LearnedCodes(nearest(masked, 4), masked, mask)
+    nn.init.ones_(learned.latent)
+    learned(masked).sum().backward()
+    assert learned.latent.grad is not None
+    assert not bool(learned.latent.grad[~mask].any())
+    assert bool((learned.settled().codes[~mask] == 0).all())
 
 
 def test_an_offset_of_half_a_step_moves_a_code_by_one_at_most() -> None:
     original = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
     before = nearest(original, 4)
-    learned = LearnedWeight(before, original)
+    learned = LearnedRounding(before, original)
     for offset in (-0.5, 0.5):
         nn.init.constant_(learned.offsets, offset)
         moved = learned.settled().codes.int() - before.codes.int()
@@ -91,7 +131,7 @@ def test_a_range_that_is_too_wide_learns_to_shrink_and_one_that_clips_does_not()
 
 def test_codes_at_both_ends_of_their_range_can_be_learned() -> None:
     original = torch.tensor([[-8.0, 0.0, 7.0]])
-    learned = LearnedWeight(nearest(original, 4), original)
+    learned = LearnedRounding(nearest(original, 4), original)
     learned(original).sum().backward()
     assert learned.offsets.grad is not None
     assert learned.offsets.grad.tolist() == [[1.0, 1.0, 1.0]]

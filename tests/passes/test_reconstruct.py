@@ -13,7 +13,16 @@ from compress.models.activations import quantized_activations
 from compress.models.learned import LearnedBlock
 from compress.models.quantized import as_float, quantized_weights, set_weight
 from compress.numerics.grid import nearest
-from compress.passes import Context, CorrectBias, FoldBatchNorm, QuantizeStatic, QuantizeWeights, Reconstruct
+from compress.passes import (
+    Context,
+    CorrectBias,
+    FoldBatchNorm,
+    QuantizeStatic,
+    QuantizeTernary,
+    QuantizeWeights,
+    Reconstruct,
+)
+from compress.passes.reconstruct import Patience
 from tests.nets import NETS, context, images, run
 
 # smooth, as photographs are: the rounding errors of one filter can make up for each other
@@ -59,6 +68,48 @@ def test_no_block_s_error_rises_and_the_whole_network_s_falls_by_a_third(net: st
     assert all(after is None or after <= start for start, after in blocks.values())
     assert sum(after is not None for _, after in blocks.values()) >= 3
     assert error(model) < before * 2 / 3
+
+
+@pytest.mark.parametrize("ternary", [None, 1.6, 1.25])
+def test_weights_trained_whole_take_the_error_of_few_bits_further_down_than_roundings(ternary: float | None) -> None:
+    errors = []
+    for learns in ("rounding", "weights"):
+        if ternary is None:
+            model = quantized("transformer", num_bits=2)
+        else:
+            where = context(X)
+            model = QuantizeTernary(num_bits=ternary, ignore=("embed",)).apply(NETS["transformer"](), where)  # type: ignore[arg-type]
+        before = {name: value.clone() for name, value in model.named_parameters()}
+        Reconstruct(learns=learns, iterations=60, weight_rate=0.1, learning_rate=1e-2).apply(model, context(X))  # type: ignore[arg-type]
+        errors.append(error(model))
+        for name, value in model.named_parameters():
+            if "bias" not in name:
+                assert torch.equal(value, before[name]), name
+        for weight in quantized_weights(model).values():
+            assert weight.is_ternary == (ternary is not None)
+            if weight.keeps_three_of_four:
+                assert bool(((weight.codes == 0).reshape(-1, 4).sum(1) == 1).all())
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_a_block_whose_loss_falls_no_more_is_done_early() -> None:
+    steps = {}
+    for patience in (None, 5):
+        where = context(X)
+        Reconstruct(iterations=60, patience=patience, rounding_rate=0.01, learning_rate=0.0).apply(
+            quantized("convolutions"), where
+        )
+        steps[patience] = [int(found[1]) for note in where.notes if (found := re.search(r"after (\d+) steps", note))]
+    assert not steps[None]
+    assert steps[5]
+    assert all(5 < count < 60 for count in steps[5])
+
+
+def test_patience_by_hand() -> None:
+    """Smoothed over two: 4, 3, 2.5, 2.75, 2.875: two steps without a lower one."""
+    patience = Patience(2)
+    assert [patience.ends(loss) for loss in (4.0, 2.0, 2.0, 3.0, 3.0)] == [False, False, False, False, True]
+    assert not any(Patience(None).ends(loss) for loss in (1.0, 2.0, 3.0))
 
 
 def test_a_block_that_learning_does_not_help_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
