@@ -72,7 +72,8 @@ def apply_resumably(
 ) -> nn.Module:
     """As `apply`, keeping the model after each pass in `store`, and going on after the last that is there.
 
-    stages        one a pass, whose fingerprints cover all that came before.
+    stages        one a pass, whose fingerprints cover all that came before; what a pass shares with other recipes lies
+                  below `context.shared` under the fingerprint of the stage before it.
     first, count  the number of the first pass's stage among those of the whole run, for the display.
     """
     from compress.models.snapshot import load_snapshot, save_snapshot
@@ -89,7 +90,10 @@ def apply_resumably(
     for number in range(num_done, len(passes)):
         step, stage = passes[number], stages[number]
         with reporter.stage(step.name, first + number, count):
-            model = apply_one(step, model, replace(context, directory=store.scratch(stage)))
+            shared = (
+                context.shared if context.shared is None or not number else context.shared / stages[number - 1].digest
+            )
+            model = apply_one(step, model, replace(context, directory=store.scratch(stage), shared=shared))
             with store.writing(stage) as directory:
                 save_snapshot(model, directory)
         for note in context.notes:

@@ -14,11 +14,16 @@ _ROUNDING = 1e-9  # shares are quotients of counts: 0.893 − 0.888 is not 0.005
 def misses(budget: Budget, measured: Measurement, float_scores: Scores) -> Iterator[str]:
     """A line for each limit that is not kept.
 
-    Sizes are of the model file (with its external weights).  A score falls from the float model's own figure on the
-    same data, or, where it compares with the float model (agreement, identical), from 1.
+    A score falls from the float model's own figure on the same data, or, where it compares with the float model
+    (agreement, identical), from 1.
     """
-    if budget.size_bytes is not None and measured.model_bytes > budget.size_bytes:
-        yield f"the model file takes {measured.model_bytes:,} bytes, the budget allows {budget.size_bytes:,}"
+    for what, limit, taken in (
+        ("the artefact", budget.size_bytes, measured.size_bytes),
+        ("the model file", budget.model_size_bytes, measured.model_bytes),
+        ("the process, at its peak,", budget.peak_memory_bytes, measured.peak_rss_bytes),
+    ):
+        if limit is not None and taken > limit:
+            yield f"{what} takes {both(taken)}, the budget allows {both(limit)}"
     for name, points in sorted(budget.max_drop.items()):
         if name not in measured.scores:
             yield f"{name} was not measured (top5 needs more than five classes): take it out of budget.max_drop"
@@ -30,6 +35,13 @@ def misses(budget: Budget, measured: Measurement, float_scores: Scores) -> Itera
     ratio = measured.latency_ratio
     if budget.latency_ratio is not None and ratio is not None and ratio.value > budget.latency_ratio:
         yield f"the latency is {ratio.value:.3f} of the float model's, the budget allows {budget.latency_ratio:g}"
+
+
+def both(size: int) -> str:
+    """Bytes, and what they are in both kinds of units: '5,000,001 bytes (5.00 MB, 4.77 MiB)'."""
+    decimal, binary = ("GB", "GiB") if size >= 10**9 else ("MB", "MiB")
+    power = 3 if size >= 10**9 else 2
+    return f"{size:,} bytes ({size / 1000**power:.2f} {decimal}, {size / 1024**power:.2f} {binary})"
 
 
 def worsening(name: str, before: float, now: float) -> tuple[float, str]:

@@ -13,7 +13,7 @@ from compress.applying import deterministic
 from compress.errors import ModelError, require
 from compress.exporter.gguf import AUTO, WrittenGguf, check_gguf, write_gguf
 from compress.jobs.translation import TranslationJob
-from compress.pipeline import at_work, compress_model, load
+from compress.pipeline import at_work, compress_model, float_baseline, load
 from compress.place import Place
 from compress.progress import Reporter
 from compress.recipe import Recipe, TranslationSpec
@@ -48,8 +48,10 @@ def export_gguf(
             assert isinstance(loaded.job, TranslationJob)  # it is of a TranslationSpec
             source = loaded.job.source
             check_gguf(source, path, type=type, force=force)
+        shares = any(step.shares_budget() for step in place.recipe.passes)
+        baseline = float_baseline(place, loaded, reporter) if shares else None
         with deterministic():
-            last = compress_model(place, loaded, reporter, first=2, count=count)
+            last = compress_model(place, loaded, baseline, reporter, first=2, count=count)
         with reporter.stage("write", count, count):
             ready = replace(source, model=last.model)
             return write_gguf(ready, path, type=type, name=place.recipe.name, force=force, progress=reporter)

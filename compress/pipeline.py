@@ -4,6 +4,7 @@ runs/<name>/artefact/    what ships                     runs/<name>/row.json   i
 runs/<name>/log.txt      what was said, and more        runs/<name>/run.json   what decided the result
 runs/<name>/stages/      finished stages of a run that is not finished
 runs/<model>-float-<hash>/   the same for the float model that others are compared with; recipes share it
+runs/.shared/            what passes found out of a model that other recipes begin with too
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ from compress.recipe import Recipe, dump
 from compress.report.row import Row, row_of, write_row
 from compress.results import RECORD, ROW
 from compress.runtime.artefact import Artefact, open_artefact, with_scores
+from compress.sizing import room_of
 from compress.stages import Stage, locked, replace_directory
 from compress.teachers import context_of
 from compress.training.settings import Track
 
 if TYPE_CHECKING:
     from torch import nn
+
+SHARED = ".shared"  # beside the runs: what passes found out of a model that other recipes begin with too
 
 
 def run(
@@ -81,7 +85,7 @@ def run_at(
         with reporter.stage("float", 2, count):
             baseline = float_baseline(place, loaded, reporter)
         with deterministic():
-            last = compress_model(place, loaded, reporter, first=3, count=count, trainings=trainings)
+            last = compress_model(place, loaded, baseline, reporter, first=3, count=count, trainings=trainings)
             with reporter.stage("export", count - 1, count):
                 staged = export_model(place, loaded, last)
         with reporter.stage("measure", count, count):
@@ -150,9 +154,18 @@ class Applied:
 
 
 def compress_model(
-    place: Place, loaded: Loaded, reporter: Reporter, first: int, count: int, trainings: Trainings = IN_PROCESS
+    place: Place,
+    loaded: Loaded,
+    baseline: Row | None,
+    reporter: Reporter,
+    first: int,
+    count: int,
+    trainings: Trainings = IN_PROCESS,
 ) -> Applied:
-    """The model after the recipe's passes, their stages numbered from `first` of `count`."""
+    """The model after the recipe's passes, their stages numbered from `first` of `count`.
+
+    baseline  the row of the float model, for passes that share out the recipe's budget of bytes.
+    """
     import torch
 
     recipe, device = place.recipe, place.recipe.device()
@@ -163,7 +176,7 @@ def compress_model(
     learned_from = {name: sha256 for name, sha256 in loaded.data_sha256.items() if name != "evaluation"}
     learned_from |= {name: sha256 for name, sha256 in decided["files"].items() if name not in recipe.model.files()}
     last = fingerprint(loaded.weights_sha256, learned_from, inputs, machine)
-    stages = []
+    begun, stages = last, []
     for step, plain in zip(recipe.passes, dump(recipe)["passes"], strict=True):
         last = fingerprint(last, plain)
         stages.append(Stage(step.name, last))
@@ -171,8 +184,13 @@ def compress_model(
     launcher = trainings.launcher
     launch = None if launcher is None else launcher.launching(recipe, loaded.allow_code)
     track = None if trainings.track is None else Track(trainings.track, place.directory / "tracked")
-    context = replace(context, track=track, launch=launch)
-    model = apply_resumably(loaded.job.model, recipe.passes, context, stages, place.stages, reporter, first, count)
+    model, room = loaded.job.model, None
+    if baseline is not None:
+        room = room_of(recipe.budget, recipe.passes, model, baseline.model_bytes, baseline.size_bytes)
+    context = replace(
+        context, track=track, launch=launch, room=room, shared=place.directory.parent / SHARED / begun[:16]
+    )
+    model = apply_resumably(model, recipe.passes, context, stages, place.stages, reporter, first, count)
     return Applied(model, last)
 
 
@@ -212,13 +230,14 @@ def finish(place: Place, staged: Artefact, loaded: Loaded, baseline: Row | None,
 
     replace_directory(staged.directory, place.artefact, tell_scores)
     artefact = open_artefact(place.artefact)
+    measured = replace(
+        measured,  # but for the scores, which its manifest holds only since
+        size_bytes=artefact.size_bytes,
+        gzip_bytes=artefact.gzip_bytes(),
+        files=artefact.file_bytes,
+    )
     row = row_of(
-        replace(
-            measured,  # but for the scores, which its manifest holds only since
-            size_bytes=artefact.size_bytes,
-            gzip_bytes=artefact.gzip_bytes(),
-            files=artefact.file_bytes,
-        ),
+        measured,
         artefact,
         name=recipe.name,
         task=recipe.task.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import require
@@ -23,23 +23,24 @@ from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_ternary import QuantizeTernary
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
-from compress.passes.rounding import RoundingPass
-from compress.passes.train_quantized import TrainQuantized
 from compress.passes.training import TaughtPass, TrainingPass
-from compress.passes.trim_vocabulary import TrimVocabulary
 from compress.recipe import Recipe
+from compress.sizing import (
+    DECODER_BYTES,
+    NODE_BYTES,
+    QUANTIZED_NODE_BYTES,
+    count,
+    rows_left,
+    stored_layers,
+    weight_bytes,
+    weight_formats,
+)
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from compress.models.layers import Weighted
-    from compress.numerics.weight import QuantizedWeight
 
 FLOAT_BITS = 32
-# Of the file beside the weights, by the calls of a forward: measured on EfficientNet-Lite0.
-_NODE_BYTES = 150
-_QUANTIZED_NODE_BYTES = 450  # with QuantizeLinear and DequantizeLinear before and after
-_DECODER_BYTES = 1_300  # of the nodes that decode a weight of less than 8 bits
 _LIBRARY_BYTES = 700_000_000  # torch, timm and the exporter, resident
 _FIXED_SECONDS = 20.0  # importing, starting the measuring processes
 _EXPORT_SECONDS = 0.2  # a call, for the float model's export and that of the result
@@ -102,20 +103,21 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     from compress.exporter.codecs import stored_bytes
 
     job = kind_of(recipe).load(recipe, allow_code)
-    formats = weight_formats(recipe, job.model)
-    stored_layers = _stored_layers(job.model)
+    passes = _fitting(recipe, job.model)
+    formats = weight_formats(passes, job.model)
+    weighted = stored_layers(job.model)
     layers = []
-    for name, layer in stored_layers.items():
-        shape = (_rows_left(recipe, job.model, layer), *layer.weight.shape[1:])
+    for name, layer in weighted.items():
+        shape = (rows_left(recipe.passes, job.model, layer), *layer.weight.shape[1:])
         num_bits = formats[name].code_bits if name in formats else FLOAT_BITS
-        size = stored_bytes(formats[name]) if name in formats else 4 * _count(shape)
+        size = stored_bytes(formats[name]) if name in formats else 4 * count(shape)
         layers.append(LayerPlan(name, shape, num_bits, size))
-    weights = sum(4 * layer.weight.numel() for layer in stored_layers.values())
+    weights = sum(4 * layer.weight.numel() for layer in weighted.values())
     num_calls, largest, forward_seconds = _forward(job)
     rest = _other_bytes(job.model)
     quantized = any(isinstance(step, QuantizeStatic) for step in recipe.passes)
-    nodes = num_calls * (_QUANTIZED_NODE_BYTES if quantized else _NODE_BYTES)
-    nodes += _DECODER_BYTES * sum(weight.num_bits < 8 for weight in formats.values())
+    nodes = num_calls * (QUANTIZED_NODE_BYTES if quantized else NODE_BYTES)
+    nodes += DECODER_BYTES * sum(weight.num_bits < 8 for weight in formats.values())
     num_samples = job.num_calibration if recipe.passes else 0
     samples = sum(forwards(step, num_samples) for step in recipe.passes) + 3 * job.num_evaluation
     samples += sum(training_forwards(step, job) for step in recipe.passes if isinstance(step, TrainingPass))
@@ -123,7 +125,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
         recipe.name,
         tuple(step.name for step in recipe.passes),
         tuple(layers),
-        float_bytes=weights + rest + num_calls * _NODE_BYTES,
+        float_bytes=weights + rest + num_calls * NODE_BYTES,
         model_bytes=sum(layer.stored_bytes for layer in layers) + rest + nodes,
         peak_memory_bytes=_LIBRARY_BYTES
         + 4 * (weights + rest)
@@ -132,62 +134,27 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     )
 
 
-def weight_formats(recipe: Recipe, model: nn.Module) -> dict[str, QuantizedWeight]:
-    """How each weight would be stored at the end, by layer: of the right shapes, its codes all zero."""
-    from compress.models.layers import select
-    from compress.numerics.grid import nearest
-
-    formats: dict[str, QuantizedWeight] = {}
-    for step in recipe.passes:
-        if isinstance(step, RoundingPass | QuantizeStatic | QuantizeDynamic | TrainQuantized):
-            embeddings = isinstance(step, RoundingPass | TrainQuantized)
-            edges = step.edges(model) if isinstance(step, TrainQuantized) else {}
-            for name, layer in select(model, step.targets, step.ignore, embeddings=embeddings).items():
-                if name not in formats:  # the codes of the first pass stay
-                    two_rows = layer.weight.detach().new_zeros((2, *layer.weight.shape[1:]))
-                    if isinstance(step, RoundingPass):
-                        grid = step.nearest(two_rows)
-                    elif isinstance(step, TrainQuantized):
-                        grid = step.grid(two_rows, edges.get(name))
-                    else:
-                        grid = nearest(two_rows, 8)
-                    formats[name] = _with_rows(grid, _rows_left(recipe, model, layer))
-    return formats
-
-
-def _rows_left(recipe: Recipe, model: Any, layer: Weighted) -> int:
-    """Rows of a weight, after the passes: of a vocabulary that is trimmed, as many as it may keep."""
-    from compress.models.vocabulary import vocabulary_size
-
-    rows = int(layer.weight.shape[0])
-    limits = [step.vocab_size for step in recipe.passes if isinstance(step, TrimVocabulary) and step.vocab_size]
-    if not limits or rows != vocabulary_size(model):
-        return rows
-    return min(rows, *limits)
-
-
-def _stored_layers(model: nn.Module) -> dict[str, Weighted]:
-    """The layers whose weights are stored: of those that share one weight, the first."""
-    from compress.models.layers import raw_weight, weighted_layers
-
-    first: dict[int, str] = {}
-    layers = weighted_layers(model, embeddings=True)
-    return {name: layer for name, layer in layers.items() if first.setdefault(id(raw_weight(layer)), name) == name}
-
-
-def _with_rows(grid: QuantizedWeight, rows: int) -> QuantizedWeight:
-    """The format of two rows, for `rows` of them: to find the scales of millions of zeros would take minutes."""
-
-    def repeated(part: Tensor | None) -> Tensor | None:
-        if part is None or part.shape[0] == 1:  # one for the whole tensor
-            return part
-        return part[:1].expand(rows, *part.shape[1:])
-
-    codes, scales = grid.codes[:1].expand(rows, *grid.codes.shape[1:]), repeated(grid.scales)
-    assert scales is not None  # every weight has some
-    return replace(
-        grid, codes=codes, scales=scales, zero_points=repeated(grid.zero_points), multipliers=repeated(grid.multipliers)
-    )
+def _fitting(recipe: Recipe, model: nn.Module) -> list[Pass]:
+    """The passes, those that share out the budget as if all their layers were alike: in the largest choice that fits,
+    or else the smallest."""
+    passes: list[Pass] = list(recipe.passes)
+    limits = [limit for limit in (recipe.budget.size_bytes, recipe.budget.model_size_bytes) if limit is not None]
+    for place, step in enumerate(recipe.passes):
+        if not (isinstance(step, QuantizeWeights) and step.shares_budget()):
+            continue
+        sizes = []
+        for choice in step.steps():
+            passes[place] = choice
+            formats, weights = weight_formats(passes, model), stored_layers(model)
+            size = sum(
+                weight_bytes(formats[name]) if name in formats else 4 * layer.weight.numel()
+                for name, layer in weights.items()
+            )
+            sizes.append((size, choice))
+        sizes.sort(key=lambda pair: pair[0])
+        fitting = [choice for size, choice in sizes if not limits or size + _other_bytes(model) <= min(limits)]
+        passes[place] = fitting[-1] if fitting else sizes[0][1]
+    return passes
 
 
 def forwards(step: Pass, num_samples: int) -> float:
@@ -226,7 +193,7 @@ def _forward(job: Job) -> tuple[int, int, float]:
         started = time.perf_counter()
         job.model(*inputs)
         seconds = (time.perf_counter() - started) / len(inputs[0])
-    return len(graph.calls), max(4 * _count(call.shape) for call in graph if call.key not in graph.outputs), seconds
+    return len(graph.calls), max(4 * count(call.shape) for call in graph if call.key not in graph.outputs), seconds
 
 
 def _other_bytes(model: nn.Module) -> int:
@@ -242,13 +209,6 @@ def _other_bytes(model: nn.Module) -> int:
             if not (name == "weight" and isinstance(module, (*WEIGHTED, nn.Embedding, _BatchNorm))):
                 size += 4 * parameter.numel()
     return size
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def _rounded(seconds: float) -> str:

@@ -26,8 +26,13 @@ class Stage:
     fingerprint: str
 
     @property
+    def digest(self) -> str:
+        """Of the fingerprint, what names files."""
+        return self.fingerprint[:_SHOWN]
+
+    @property
     def directory_name(self) -> str:
-        return f"{self.name}-{self.fingerprint[:_SHOWN]}"
+        return f"{self.name}-{self.digest}"
 
 
 @dataclass(frozen=True)

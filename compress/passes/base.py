@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compress.models.translators import LoadedTranslator
+    from compress.numerics.weight import QuantizedWeight
     from compress.targets import Target
     from compress.tasks.translation import Example
     from compress.training.examples import Examples
@@ -29,6 +30,21 @@ def silent(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
 
 def unheard(line: str) -> None:
     """Takes a line and says nothing."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """A recipe's budget of bytes, for a pass that shares it out.
+
+    budget        bytes that the artefact may take.
+    weight_bytes  those of a weight in the file, with the nodes that decode it.
+    left          those that the layers of these names may take, all else stored as the recipe says.  Raises ModelError
+                  if all else takes more than the budget.
+    """
+
+    budget: int
+    weight_bytes: Callable[[QuantizedWeight], int]
+    left: Callable[[nn.Module, Iterable[str]], int]
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,8 @@ class Context:
     say       takes a line for the user while a pass works.
     track     where losses of trainings are sent, or None.
     launch    applies a pass that trains in processes of their own; None: it trains in this one.
+    room      the recipe's budget; None where there is none.
+    shared    a directory that other recipes of the same model, data and passes up to this one share; None: nothing is.
     """
 
     batches: Callable[[], Iterable[tuple[Tensor, ...]]]
@@ -67,6 +85,8 @@ class Context:
     say: Callable[[str], None] = unheard
     track: Track | None = None
     launch: Callable[[Pass, nn.Module, Context], nn.Module] | None = None
+    room: Room | None = None
+    shared: Path | None = None
 
     def example(self) -> tuple[Tensor, ...]:
         """The first calibration batch, one sample of it."""
@@ -112,6 +132,10 @@ class Pass(ABC):
     @abstractmethod
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """Change the model, and return it (in place, or another)."""
+
+    def shares_budget(self) -> bool:
+        """Whether the pass shares out the recipe's budget of bytes, so that there must be one."""
+        return False
 
     def restructure(self, model: nn.Module, context: Context) -> nn.Module:
         """Only what `apply` does to the modules, not to their values: a resumed run calls this and loads the values."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from compress.models.kept_blocks import KeptBlocks
     from compress.models.layers import Layer, Weighted
@@ -24,7 +24,7 @@ def embeddings_first(
     layers: Mapping[str, Weighted],
     context: Context,
     rounded: Callable[[Layer, Gram], QuantizedWeight],
-    nearest: Callable[[Tensor], QuantizedWeight],
+    nearest: Callable[[Weighted], QuantizedWeight],
 ) -> dict[str, Layer]:
     """Quantize the embeddings among `layers`: those tied to a head on the head's inputs, the others to `nearest`.
 
@@ -49,7 +49,7 @@ def embeddings_first(
         if kept.take(name) is not None:
             continue
         if not heads:
-            set_weight(table, nearest(table.weight), model)
+            set_weight(table, nearest(table), model)
             continue
         batches = list(context.batches())
         with collect(heads, len(heads)) as grams, parametrize.cached():

@@ -6,23 +6,38 @@ arXiv:2004.10568), layer by layer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, Interval
 
 from compress.errors import ModelError
 from compress.models.selectors import selector_problems
 from compress.passes.base import Context, register
-from compress.passes.rounding import Rounder, RoundingPass, refuse_masked
+from compress.passes.rounding import RoundingPass, refuse_masked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from compress.models.layers import Layer
+    from compress.models.layers import Layer, Weighted
     from compress.models.statistics import Gram
     from compress.numerics.weight import QuantizedWeight
     from compress.targets import Target
+
+
+Bits: TypeAlias = Annotated[int, Interval(ge=2, le=8)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a layer may be given.
+
+    num_bits    bits of a weight.
+    group_size  inputs that share a scale; null: as the pass says.
+    """
+
+    num_bits: Bits
+    group_size: Annotated[int, Ge(2)] | None = None
 
 
 @register("quantize.weights")
@@ -30,7 +45,9 @@ if TYPE_CHECKING:
 class QuantizeWeights(RoundingPass):
     """Store weights in 2 to 8 bits, per tensor, channel or group.
 
-    num_bits      bits of a weight.
+    num_bits      bits of a weight; auto: of each layer those of `choices` that together fit the recipe's budget of
+                  bytes and lose the least, by the divergence of the outputs on the calibration data.
+    choices       of auto: numbers of bits, or of bits with a group size.
     targets       which convolutions and linear layers: names, globs, 're:…' or 'role:…'; embeddings, and heads that
                   are tied to one, only by a selector that means nothing else ('role:embedding').
     ignore        which of them not; a layer that an earlier pass quantized keeps its codes.
@@ -51,7 +68,8 @@ class QuantizeWeights(RoundingPass):
     rounded to nearest, since every row is met as it is.
     """
 
-    num_bits: Annotated[int, Interval(ge=2, le=8)]
+    num_bits: Bits | Literal["auto"]
+    choices: tuple[Bits | Choice, ...] = ()
     targets: tuple[str, ...] = ("*",)
     ignore: tuple[str, ...] = ()
     strategy: Literal["tensor", "channel", "group"] = "channel"
@@ -65,7 +83,14 @@ class QuantizeWeights(RoundingPass):
     iterations: Annotated[int, Ge(1)] = 500
 
     def problems(self, target: Target) -> list[str]:
+        if self.num_bits == "auto":
+            if len(self.choices) < 2:
+                return ["choices: of 'num_bits: auto' give two or more, such as [2, 3, 4, 8]"]
+            found = [problem for step in self.steps() for problem in step.problems(target)]
+            return [problem.replace("num_bits is", "choices: num_bits is") for problem in dict.fromkeys(found)]
         problems = selector_problems(self.selectors())
+        if self.choices:
+            problems.append("choices are of 'num_bits: auto': write that, or take them out")
         if self.num_bits not in target.weight_bits:
             known = ", ".join(map(str, target.weight_bits))
             problems.append(f"num_bits is {self.num_bits}: target {target.name} takes weights of {known} bits")
@@ -93,18 +118,48 @@ class QuantizeWeights(RoundingPass):
             if self.algorithm == "adaround" and isinstance(layer, nn.Embedding):
                 raise ModelError(f"{self.name}: {name} is an embedding, too large for 'adaround': take gptq or rtn")
 
+    def steps(self) -> list[QuantizeWeights]:
+        """What each layer may be given, or is: passes of plain bits."""
+        if self.num_bits != "auto":
+            return [self]
+        choices = [each if isinstance(each, Choice) else Choice(each) for each in self.choices]
+        return [
+            replace(self, num_bits=each.num_bits, choices=(), group_size=each.group_size or self.group_size)
+            for each in choices
+        ]
+
+    def shares_budget(self) -> bool:
+        return self.num_bits == "auto"
+
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
-        rounders: dict[str, Rounder] = {"gptq": self.gptq, "adaround": self.adaround}
+        layers = self.layers(model)
+        if self.num_bits == "auto":
+            from compress.passes.auto_bits import allocated
+
+            by_name = allocated(model, layers, self.steps(), context)
+            steps: dict[nn.Module, QuantizeWeights] = {layers[name]: step for name, step in by_name.items()}
+        else:
+            steps = dict.fromkeys(layers.values(), self)
+
+        def alone(layer: Weighted) -> QuantizedWeight:
+            return steps[layer].layer_nearest(layer)
+
+        def weighted(layer: Layer, gram: Gram) -> QuantizedWeight:
+            return steps[layer].weighted(layer, gram)
+
+        def rounded(layer: Layer, gram: Gram) -> QuantizedWeight:
+            step = steps[layer]
+            return step.gptq(layer, gram) if self.algorithm == "gptq" else step.adaround(layer, gram)
+
         if self.algorithm in ("rtn", "hqq"):
-            self.alone(model, context)
+            self.alone(model, context, alone)
         elif self.algorithm == "awq":
             from compress.passes.awq import awq
             from compress.passes.calibrating import embeddings_first
 
-            others = embeddings_first(model, self.layers(model), context, self.weighted, self.nearest)
-            awq(model, others, context, self.weighted)
+            awq(model, embeddings_first(model, layers, context, weighted, alone), context, weighted)
         else:
-            self.calibrated(model, context, rounders[self.algorithm])
+            self.calibrated(model, context, rounded, alone)
         return model
 
     def nearest(self, weight: Tensor) -> QuantizedWeight:
@@ -112,6 +167,7 @@ class QuantizeWeights(RoundingPass):
         if self.algorithm == "hqq":
             from compress.numerics.hqq import hqq
 
+            assert self.num_bits != "auto"  # `steps` are asked
             return hqq(weight, self.num_bits, self.group_size)
         return super().nearest(weight)
 
@@ -119,6 +175,7 @@ class QuantizeWeights(RoundingPass):
         """The weight rounded to nearest, on scales that lose the least of the output's squared error."""
         from compress.numerics.grid import nearest
 
+        assert self.num_bits != "auto"
         return nearest(
             weight,
             self.num_bits,
@@ -140,3 +197,8 @@ class QuantizeWeights(RoundingPass):
     @property
     def asked(self) -> str:
         return f"{self.num_bits} bits"
+
+    @property
+    def choice(self) -> str:
+        """What of it choices may say."""
+        return self.asked if self.group_size is None else f"{self.asked} by {self.group_size}"

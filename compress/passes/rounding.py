@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A layer, the second moments of its inputs → its quantized weight.
 Rounder = Callable[["Layer", "Gram"], "QuantizedWeight"]
+# A layer → its quantized weight, without data.
+Alone = Callable[["Weighted"], "QuantizedWeight"]
 
 
 class RoundingPass(Pass):
@@ -73,20 +75,24 @@ class RoundingPass(Pass):
         grid = self.weighted(layer, gram)
         return gptq(layer.weight, grid, gram.hessian(), self.damping, self.act_order, mask_of(layer))
 
-    def alone(self, model: nn.Module, context: Context) -> None:
-        """Round each layer without data."""
+    def alone(self, model: nn.Module, context: Context, rounded: Alone | None = None) -> None:
+        """Round each layer without data; `rounded` in place of `nearest`."""
         from compress.models.quantized import set_weight, stored
 
         layers = self.layers(model)
+        rounded = rounded or self.layer_nearest
         for layer in context.progress(layers.values(), "rounding", len(layers)):
             if stored(layer) is None:  # a tied weight has been
-                set_weight(layer, self.nearest(layer.weight), model)
+                set_weight(layer, rounded(layer), model)
 
-    def calibrated(self, model: nn.Module, context: Context, rounded: Rounder) -> None:
-        """Round embeddings as the heads that they also are, then block after block."""
+    def layer_nearest(self, layer: Weighted) -> QuantizedWeight:
+        return self.nearest(layer.weight)
+
+    def calibrated(self, model: nn.Module, context: Context, rounded: Rounder, alone: Alone | None = None) -> None:
+        """Round embeddings as the heads that they also are, then block after block; `alone` those that are no heads."""
         from compress.passes.calibrating import by_block, embeddings_first
 
-        others = embeddings_first(model, self.layers(model), context, rounded, self.nearest)
+        others = embeddings_first(model, self.layers(model), context, rounded, alone or self.layer_nearest)
         by_block(model, others, context, rounded)
 
     def ensures(self, model: nn.Module, context: Context) -> None:

@@ -86,6 +86,8 @@ def _recipe(root: Node, problems: Problems, check_files: bool) -> Recipe | None:
     seed = section("seed", Seed, 0)
     _check_calibration(sections.get("calibration"), _task_name(sections.get("task")), problems, check_files)
     _check_scores(sections.get("budget"), sections.get("task"), problems)
+    if passes is not None and budget is not None:
+        _check_room(passes, budget, sections.get("passes"), problems)
     if export is not None and target is not None:
         _check_opset(export, target, sections.get("export"), problems)
     if name is None or model is None or task is None or calibration is None or passes is None or target is None:
@@ -288,6 +290,16 @@ def _check_scores(budget: Node | None, task: Node | None, problems: Problems) ->
     for score, node in (drops.mapping if drops else {}).items():
         if scores and score not in scores[0]:
             problems.add(node.place, unknown_key("budget.max_drop", score, scores[0]))
+
+
+def _check_room(passes: Sequence[Pass], budget: Budget, node: Node | None, problems: Problems) -> None:
+    """Passes that share out the budget of bytes need one."""
+    if node is None or budget.size_bytes is not None or budget.model_size_bytes is not None:
+        return
+    for step, item in zip(passes, node.items, strict=True):
+        if step.shares_budget():
+            told = "num_bits auto shares out the budget of bytes: give budget.size or budget.model_size"
+            problems.add(item.place, f"{step.name}: {told}")
 
 
 def _check_opset(export: Export, target: Target, node: Node | None, problems: Problems) -> None:

@@ -200,16 +200,21 @@ class Calibration:
 class Budget:
     """What the result must keep to; if it misses, the artefact is kept and the exit code is 1.
 
-    size           of the artefact's model file: a number of bytes, or with a unit: 5MB is 5,000,000, 5MiB 5,242,880.
+    size           of all that ships, tokenizer and configs too: a number of bytes, or with a unit: 5MB is 5,000,000,
+                   5MiB 5,242,880.
     max_drop       by score, how much worse than the float model's it may be on the same data. Shares in points of a
                    hundred: {top1: 0.5} allows 89.3 % to become 88.8 %, {agreement: 2} asks for 98 % agreement; chrf and
                    bleu in their own points; nll_per_token and nll_per_char in nats that they may rise.
     latency_ratio  largest latency as a share of the float ONNX model's, measured side by side: 0.45.
+    model_size     as `size`, of the model file alone, with its external weights.
+    peak_memory    as `size`, of the process that runs it.
     """
 
     size_bytes: Annotated[Size, Field(alias="size")] = None
     max_drop: Mapping[str, Annotated[float, Ge(0)]] = field(default_factory=dict, hash=False)
     latency_ratio: Annotated[float, Gt(0)] | None = None
+    model_size_bytes: Annotated[Size, Field(alias="model_size")] = None
+    peak_memory_bytes: Annotated[Size, Field(alias="peak_memory")] = None
 
 
 @dataclass(frozen=True)

@@ -93,15 +93,23 @@ def test_the_float_artefact_of_a_run_lies_beside_it(tmp_path: Path) -> None:
 
 
 def test_what_is_within_the_budget_misses_nothing() -> None:
-    budget = Budget(size_bytes=5_000_001, max_drop={"top1": 0.5, "agreement": 2}, latency_ratio=0.46)
+    budget = Budget(model_size_bytes=5_000_001, max_drop={"top1": 0.5, "agreement": 2}, latency_ratio=0.46)
     assert list(misses(budget, ROW, FLOAT_SCORES)) == []
     assert list(misses(Budget(), ROW, FLOAT_SCORES)) == []
 
 
 def test_every_limit_that_is_missed_is_told() -> None:
-    budget = Budget(size_bytes=5_000_000, max_drop={"top1": 0.4, "agreement": 1.5, "top5": 1}, latency_ratio=0.45)
+    budget = Budget(
+        model_size_bytes=5_000_000,
+        max_drop={"top1": 0.4, "agreement": 1.5, "top5": 1},
+        latency_ratio=0.45,
+        peak_memory_bytes=2**20,
+    )
     assert list(misses(budget, ROW, FLOAT_SCORES)) == [
-        "the model file takes 5,000,001 bytes, the budget allows 5,000,000",
+        "the model file takes 5,000,001 bytes (5.00 MB, 4.77 MiB), "
+        "the budget allows 5,000,000 bytes (5.00 MB, 4.77 MiB)",
+        "the process, at its peak, takes 90,000,000 bytes (90.00 MB, 85.83 MiB), "
+        "the budget allows 1,048,576 bytes (1.05 MB, 1.00 MiB)",
         "agreement is worse by 2.00 points, the budget allows 1.5",
         "top1 is worse by 0.50 points, the budget allows 0.4",
         "top5 was not measured (top5 needs more than five classes): take it out of budget.max_drop",

@@ -114,6 +114,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
                 st.none() | COUNT,
                 st.dictionaries(st.sampled_from(task.scores), st.floats(min_value=0, allow_infinity=False)),
                 st.none() | POSITIVE,
+                st.none() | COUNT,
+                st.none() | COUNT,
             )
         ),
         evaluate=draw(st.builds(Evaluate, st.integers(1, 1024), st.integers(5, 10**6), COUNT)),
@@ -180,7 +182,7 @@ def test_a_dump_is_plain_and_has_every_default() -> None:
             }
         ],
         "target": "generic",
-        "budget": {"size": None, "max_drop": {}, "latency_ratio": None},
+        "budget": {"size": None, "max_drop": {}, "latency_ratio": None, "model_size": None, "peak_memory": None},
         "evaluate": {"threads": 2, "latency_runs": 50, "throughput_batch_size": 8},
         "export": {"opset": None},
         "seed": 0,

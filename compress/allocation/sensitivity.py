@@ -1,0 +1,161 @@
+"""What a model loses when one of its weights is rounded: the KL divergence of its outputs from the float model's.
+
+`second_order` estimates it for all layers and choices by one backward; `Measured` runs the model for one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compress.errors import ModelError
+from compress.models.calls import forward, tensors
+from compress.models.layers import Weighted, raw_weight
+from compress.numerics.distillation import forward_kl
+
+# Rows of logits that a loss is taken on, of images and of tokens: a vocabulary is large, and tokens are many.
+IMAGES, TOKENS = 128, 512
+_AT_ONCE = 1 << 24  # logits that are compared at once
+
+# Gives the weight of a layer, rounded as a choice would.
+Trial = Callable[[], Tensor]
+
+
+def rows_of(batches: Iterable[tuple[Tensor, ...]], model: nn.Module) -> list[tuple[Tensor, ...]]:
+    """The first batches, as many as give enough rows of logits."""
+    kept, rows = [], 0
+    for batch in batches:
+        with torch.no_grad():
+            shape = logits(model, batch).shape
+        kept.append(batch)
+        rows += shape[:-1].numel()
+        if rows >= (IMAGES if len(shape) == 2 else TOKENS):
+            return kept
+    if not kept:
+        raise ModelError("there are no calibration data to measure losses on")
+    return kept
+
+
+def logits(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    """[…, classes] of one batch."""
+    output = forward(model, *batch)
+    found = getattr(output, "logits", None)
+    first: Tensor = found if isinstance(found, Tensor) else tensors(output)[0]
+    return first
+
+
+def second_order(
+    model: nn.Module,
+    layers: Mapping[str, Weighted],
+    trials: Mapping[str, Sequence[Trial]],
+    batches: Sequence[tuple[Tensor, ...]],
+    seed: int,
+    progress: Callable[..., Iterator[Any]],
+) -> dict[str, list[float]]:
+    """By layer, the KL divergence a row of logits that each choice is estimated to cost, in nats.
+
+    ½ E (g · ΔW x)², with g the gradient of −log p(y) for y drawn from the model's own answer: the second-order term of
+    the divergence, by Fisher's information (Martens 2014, arXiv:1412.1193).  Of images the product is summed over all
+    places of a sample before it is squared, of tokens each counts by itself.
+    """
+    sums = {name: [0.0] * len(choices) for name, choices in trials.items()}
+    rows = 0
+    generator = torch.Generator().manual_seed(seed)
+    for batch in progress(batches, "sensitivity of layers", len(batches)):
+        with _seen(model, layers) as seen, torch.enable_grad():
+            output = logits(model, batch).flatten(0, -2).float()
+            drawn = torch.multinomial(output.detach().softmax(-1), 1, generator=generator).flatten()
+            functional.cross_entropy(output, drawn, reduction="sum").backward()  # type: ignore[no-untyped-call]
+        rows += len(output)
+        for name, layer in layers.items():
+            with torch.no_grad():
+                float_weight = layer.weight.detach()
+                for number, trial in enumerate(trials[name]):
+                    sums[name][number] += _lost(layer, trial() - float_weight, seen[name])
+    return {name: [0.5 * total / rows for total in totals] for name, totals in sums.items()}
+
+
+def _lost(layer: Weighted, difference: Tensor, seen: Sequence[tuple[Tensor, Tensor]]) -> float:
+    total = 0.0
+    for x, gradient in seen:
+        product = gradient * _applied(layer, difference, x)
+        each = product.flatten(1).sum(1) if isinstance(layer, nn.Conv1d | nn.Conv2d) else product.sum(-1)
+        total += float(each.square().sum())
+    return total
+
+
+def _applied(layer: Weighted, weight: Tensor, x: Tensor) -> Tensor:
+    """The layer's output for `weight` in place of its own, without its bias."""
+    if isinstance(layer, nn.Embedding):  # some scale what they look up
+        scale: float | Tensor = getattr(layer, "embed_scale", 1.0)
+        return functional.embedding(x, weight) * scale
+    if isinstance(layer, nn.Linear):
+        return functional.linear(x, weight)
+    found: Tensor = layer._conv_forward(x, weight, None)
+    return found
+
+
+@contextmanager
+def _seen(model: nn.Module, layers: Mapping[str, Weighted]) -> Iterator[dict[str, list[tuple[Tensor, Tensor]]]]:
+    """Scope: by layer, its inputs and, after a backward, the gradients of its outputs, a pair each time that it runs.
+
+    No parameter takes a gradient meanwhile: the graph begins at the first layer's output.
+    """
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            x = args[0].detach()
+            if not output.requires_grad:
+                output.requires_grad_()
+            output.register_hook(lambda gradient: seen[name].append((x, gradient.detach())))  # type: ignore[no-untyped-call]
+
+        return hook
+
+    handles = [layer.register_forward_hook(watch(name)) for name, layer in layers.items()]
+    required = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in required:
+        parameter.requires_grad_(False)
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in required:
+            parameter.requires_grad_(True)
+
+
+class Measured:
+    """Runs the model with one weight in place of another, and compares with what it gave before."""
+
+    def __init__(self, model: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
+        self.model, self.batches = model, batches
+        self.wanted: list[Tensor] | None = None
+
+    @torch.no_grad()
+    def lost(self, layer: Weighted, weight: Tensor) -> float:
+        """The KL divergence a row of logits, in nats, with `weight` in the layer."""
+        if self.wanted is None:
+            self.wanted = [logits(self.model, batch).flatten(0, -2).float() for batch in self.batches]
+        own = raw_weight(layer)
+        assert own is not None
+        before = own.data
+        own.data = weight.to(before.dtype)
+        try:
+            found = [logits(self.model, batch).flatten(0, -2).float() for batch in self.batches]
+        finally:
+            own.data = before
+        total = sum(_divergence(one, other) for one, other in zip(found, self.wanted, strict=True))
+        return max(0.0, total) / sum(map(len, self.wanted))
+
+
+def _divergence(student: Tensor, teacher: Tensor) -> float:
+    """Summed over rows [N, C], a part of them at once."""
+    rows = max(1, _AT_ONCE // student.shape[-1])
+    parts = zip(torch.split(student, rows), torch.split(teacher, rows), strict=True)
+    return sum(float(forward_kl(own, theirs).double().sum()) for own, theirs in parts)

@@ -1,0 +1,182 @@
+"""allocate: the choice of every layer, with the least predicted loss among those that fit.
+
+Losses of layers are taken to add up.  All are estimated by the second-order term; those of the layers that make up
+most of the sum, at the choice that was made and the ones beside it, are measured then, the estimates of the others
+brought to their scale, and the choice is made again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from compress.allocation.knapsack import TooSmall, choose
+from compress.allocation.sensitivity import Measured, rows_of, second_order
+from compress.files import write_text
+from compress.models.layers import Weighted, raw_weight
+from compress.numerics.weight import QuantizedWeight
+
+_ROUNDS = 3
+_COVERED = 0.9  # share of the predicted loss whose layers are measured
+_CLOSEST = 1e-12  # nats: below it a ratio of losses says nothing
+
+
+@dataclass
+class Losses:
+    """What is known of the loss of each item and choice, in nats a row of logits, kept in a file as it is found.
+
+    estimated  [items][choices].
+    measured   by 'item/choice'.
+    """
+
+    estimated: list[list[float]] = field(default_factory=list)
+    measured: dict[str, float] = field(default_factory=dict)
+    path: Path | None = None
+
+    @staticmethod
+    def of(path: Path | None) -> Losses:
+        """What the file holds; nothing if there is none."""
+        if path is None or not path.is_file():
+            return Losses(path=path)
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return Losses(plain["estimated"], plain["measured"], path)
+
+    def keep(self) -> None:
+        if self.path is not None:
+            write_text(self.path, json.dumps({"estimated": self.estimated, "measured": self.measured}) + "\n")
+
+    def table(self) -> NDArray[np.float64]:
+        """[items, choices]: measured where that is known; estimates, by the median ratio of what was measured of a
+        choice to its estimates, elsewhere."""
+        estimated = np.array(self.estimated)
+        known = np.full_like(estimated, np.nan)
+        for key, value in self.measured.items():
+            item, choice = map(int, key.split("/"))
+            known[item, choice] = value
+        usable = ~np.isnan(known) & (estimated > _CLOSEST) & (known > _CLOSEST)
+        ratios = np.where(usable, known / np.where(usable, estimated, 1.0), np.nan)
+        overall = float(np.median(ratios[usable])) if usable.any() else 1.0
+        factors = [
+            float(np.median(column[~np.isnan(column)])) if (~np.isnan(column)).any() else overall for column in ratios.T
+        ]
+        return np.where(np.isnan(known), estimated * np.array(factors), known)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A weight, under the names of all layers that share it."""
+
+    names: tuple[str, ...]
+    layer: Weighted
+    formats: tuple[QuantizedWeight, ...]
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What was chosen.
+
+    choices    by layer, the number of its choice.
+    predicted  the sum of the losses, nats a row of logits.
+    uniform    by choice, what all layers alike would lose; None where that does not fit.
+    measured   how many of the losses were measured, not estimated.
+    """
+
+    choices: dict[str, int]
+    predicted: float
+    uniform: tuple[float | None, ...]
+    measured: int
+
+
+def items_of(
+    layers: Mapping[str, Weighted],
+    rounders: Sequence[Callable[[Tensor], QuantizedWeight]],
+    progress: Callable[..., Any],
+) -> list[Item]:
+    """The weights of `layers`, each rounded as every choice would, a byte a weight and choice."""
+    groups: dict[int, list[str]] = {}
+    for name, layer in layers.items():
+        groups.setdefault(id(raw_weight(layer)), []).append(name)
+    items = []
+    with torch.no_grad():
+        for names in progress(list(groups.values()), "rounding each layer each way", len(groups)):
+            layer = layers[names[0]]
+            items.append(Item(tuple(names), layer, tuple(rounded(layer.weight) for rounded in rounders)))
+    return items
+
+
+def allocate(
+    model: nn.Module,
+    layers: Mapping[str, Weighted],
+    items: Sequence[Item],
+    sizes: NDArray[np.int64],
+    room: int,
+    batches: Callable[[], Any],
+    *,
+    seed: int = 0,
+    kept: Path | None = None,
+    progress: Callable[..., Iterator[Any]],
+) -> Allocation:
+    """The allocation of `layers`, whose weights are `items`.
+
+    sizes  [items, choices], bytes in the file.
+    room   bytes that all may take.
+    kept   a file that keeps the losses: those of the same model, data and choices are not taken again.
+
+    Raises TooSmall, with what the smallest choices would lose, if not even these fit.
+    """
+    losses = Losses.of(kept)
+    rows = rows_of(batches(), model)
+    if not losses.estimated:
+        trials = {
+            name: [lambda each=each: each.dequantize() for each in item.formats]
+            for item in items
+            for name in item.names
+        }
+        found = second_order(model, layers, trials, rows, seed, progress)
+        losses.estimated = [[sum(parts) for parts in zip(*map(found.get, item.names), strict=True)] for item in items]
+        losses.keep()
+    smallest = sizes.argmin(1)
+    least = int(sizes[np.arange(len(items)), smallest].sum())
+    if least > room:
+        raise TooSmall(least, room, float(losses.table()[np.arange(len(items)), smallest].sum()))
+    run = Measured(model, rows)
+    for _ in range(_ROUNDS):
+        table = losses.table()
+        chosen = choose(table, sizes, room)
+        asked = [pair for pair in _matter(table, chosen, sizes) if f"{pair[0]}/{pair[1]}" not in losses.measured]
+        if not asked:
+            break
+        for item, choice in progress(asked, "measuring layers", len(asked)):
+            value = run.lost(items[item].layer, items[item].formats[choice].dequantize())
+            losses.measured[f"{item}/{choice}"] = value
+            losses.keep()
+    table = losses.table()
+    chosen = choose(table, sizes, room)
+    fits = sizes.sum(0) <= room
+    return Allocation(
+        {name: int(choice) for item, choice in zip(items, chosen, strict=True) for name in item.names},
+        float(table[np.arange(len(items)), chosen].sum()),
+        tuple(float(total) if fit else None for total, fit in zip(table.sum(0), fits, strict=True)),
+        len(losses.measured),
+    )
+
+
+def _matter(
+    table: NDArray[np.float64], chosen: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> Iterator[tuple[int, int]]:
+    """(item, choice) of the items that make up most of the loss: the chosen one, and the next smaller and larger."""
+    at = table[np.arange(len(chosen)), chosen]
+    order = np.argsort(-at, kind="stable")
+    covered = np.cumsum(at[order]) - at[order] < _COVERED * at.sum()
+    for item in order[covered]:
+        by_size = np.argsort(sizes[item], kind="stable").tolist()
+        place = by_size.index(int(chosen[item]))
+        for choice in by_size[max(0, place - 1) : place + 2]:
+            yield int(item), int(choice)

@@ -1,0 +1,60 @@
+"""How `num_bits: auto` becomes bits: the recipe's budget is shared out among the layers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from compress.errors import ModelError
+from compress.passes.base import Context
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from compress.models.layers import Weighted
+    from compress.passes.quantize_weights import QuantizeWeights
+
+
+def allocated(
+    model: nn.Module, layers: Mapping[str, Weighted], steps: Sequence[QuantizeWeights], context: Context
+) -> dict[str, QuantizeWeights]:
+    """By layer, that of `steps` which it is given: together they fit the budget, and lose the least.
+
+    Raises ModelError where no budget is known, or where it cannot be kept to, with the smallest size that can.
+    """
+    import numpy as np
+
+    from compress.allocation.knapsack import TooSmall
+    from compress.allocation.solving import allocate, items_of
+
+    who = steps[0].name
+    if context.room is None:
+        raise ModelError(f"{who}: num_bits auto shares out a recipe's budget, and there is none: write the bits")
+    room = context.room.left(model, layers)
+    items = items_of(layers, [step.nearest for step in steps], context.progress)
+    sizes = np.array([[context.room.weight_bytes(each) for each in item.formats] for item in items], np.int64)
+    kept = None
+    if context.shared is not None:
+        decided = json.dumps([[asdict(step) for step in steps], list(layers)], sort_keys=True)
+        kept = context.shared / f"losses-{hashlib.sha256(decided.encode()).hexdigest()[:16]}.json"
+    try:
+        found = allocate(
+            model, layers, items, sizes, room, context.batches, seed=context.seed, kept=kept, progress=context.progress
+        )
+    except TooSmall as error:
+        whole = context.room.budget - room + error.smallest
+        raise ModelError(
+            f"{who}: budget {context.room.budget:,} bytes: the smallest artefact that the choices allow takes about "
+            f"{whole:,} bytes, and would lose about {error.loss:.3g} nats an answer: give it that, or smaller choices"
+        ) from error
+    context.notes.extend(f"{name}: {steps[choice].choice}" for name, choice in found.choices.items())
+    counts = Counter(found.choices.values())
+    told = ", ".join(f"{counts[number]} layers in {step.choice}" for number, step in enumerate(steps) if counts[number])
+    losses = zip(steps, found.uniform, strict=True)
+    alike = [f", {step.choice} everywhere about {loss:.4g}" for step, loss in losses if loss is not None]
+    context.say(f"{told}; predicted to lose {found.predicted:.4g} nats an answer{''.join(alike)}")
+    return {name: steps[choice] for name, choice in found.choices.items()}
