@@ -86,6 +86,8 @@ class QuantizeWeights(RoundingPass):
         if self.num_bits == "auto":
             if len(self.choices) < 2:
                 return ["choices: of 'num_bits: auto' give two or more, such as [2, 3, 4, 8]"]
+            if self.algorithm == "awq":
+                return ["algorithm 'awq' tries layers together in one number of bits: of 'auto' take gptq or rtn"]
             found = [problem for step in self.steps() for problem in step.problems(target)]
             return [problem.replace("num_bits is", "choices: num_bits is") for problem in dict.fromkeys(found)]
         problems = selector_problems(self.selectors())
@@ -144,9 +146,6 @@ class QuantizeWeights(RoundingPass):
         def alone(layer: Weighted) -> QuantizedWeight:
             return steps[layer].layer_nearest(layer)
 
-        def weighted(layer: Layer, gram: Gram) -> QuantizedWeight:
-            return steps[layer].weighted(layer, gram)
-
         def rounded(layer: Layer, gram: Gram) -> QuantizedWeight:
             step = steps[layer]
             return step.gptq(layer, gram) if self.algorithm == "gptq" else step.adaround(layer, gram)
@@ -157,7 +156,7 @@ class QuantizeWeights(RoundingPass):
             from compress.passes.awq import awq
             from compress.passes.calibrating import embeddings_first
 
-            awq(model, embeddings_first(model, layers, context, weighted, alone), context, weighted)
+            awq(model, embeddings_first(model, layers, context, self.weighted, alone), context, self.weighted)
         else:
             self.calibrated(model, context, rounded, alone)
         return model

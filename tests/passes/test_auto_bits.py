@@ -1,0 +1,152 @@
+"""quantize.weights with num_bits auto: the budget is shared out among the layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress.errors import ModelError, RecipeError
+from compress.exporter.codecs import stored_bytes
+from compress.models.layers import weighted_layers
+from compress.models.quantized import original_weight, quantized_weights
+from compress.passes import QuantizeWeights
+from compress.passes.base import Context, Room
+from compress.passes.quantize_weights import Choice
+from compress.recipe import Budget, parse
+from compress.sizing import DECODER_BYTES, room_of, stored_layers, weight_bytes
+from compress.targets import load
+from tests.nets import context, conv_net, images
+
+AUTO = QuantizeWeights(num_bits="auto", choices=(2, 4, Choice(8)), algorithm="gptq")
+
+
+def with_room(room: int, **more: object) -> Context:
+    given = Room(room, stored_bytes, lambda model, names: room)
+    return replace(context(images(48)), room=given, **more)  # type: ignore[arg-type]
+
+
+def test_layers_get_the_bits_that_fit_and_are_rounded_by_the_algorithm() -> None:
+    smallest, largest = (
+        sum(
+            stored_bytes(QuantizeWeights(num_bits=bits).nearest(layer.weight))
+            for layer in stored_layers(conv_net()).values()
+        )
+        for bits in (2, 8)
+    )
+    room = (smallest + largest) // 2
+    where = with_room(room)
+    model = AUTO.apply(conv_net(), where)
+    weights, differ = quantized_weights(model), False
+    assert sum(map(stored_bytes, weights.values())) <= room
+    bits = {weight.num_bits for weight in weights.values()}
+    assert bits <= {2, 4, 8}
+    assert len(bits) > 1
+    assert where.notes == [
+        f"{name.removesuffix('.weight')}: {weight.num_bits} bits" for name, weight in weights.items()
+    ]
+    for name, weight in weights.items():  # not what rounding to nearest gives, but on its scales
+        layer = model.get_submodule(name.removesuffix(".weight"))
+        plain = QuantizeWeights(num_bits=weight.num_bits).nearest(original_weight(layer))
+        assert plain.scales.shape == weight.scales.shape
+        differ = differ or not torch.equal(plain.codes, weight.codes)
+    assert differ
+
+
+def test_a_choice_may_have_a_group_size_of_its_own() -> None:
+    steps = QuantizeWeights(
+        num_bits="auto", choices=(2, Choice(4, 8)), strategy="group", group_size=16, symmetric=False
+    ).steps()
+    assert [(step.num_bits, step.group_size, step.symmetric) for step in steps] == [(2, 16, False), (4, 8, False)]
+    assert [step.choice for step in steps] == ["2 bits by 16", "4 bits by 8"]
+    assert [step.choices for step in steps] == [(), ()]
+
+
+def test_losses_are_shared_with_other_budgets_of_the_same_model(tmp_path: Path) -> None:
+    AUTO.apply(conv_net(), with_room(3_000, shared=tmp_path))
+    [kept] = tmp_path.iterdir()
+    before = kept.read_bytes()
+    AUTO.apply(conv_net(), with_room(3_000, shared=tmp_path))
+    assert kept.read_bytes() == before
+    replace(AUTO, choices=(3, 4)).apply(conv_net(), with_room(3_000, shared=tmp_path))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_cannot_be_kept_to_is_told_with_what_can() -> None:
+    with pytest.raises(ModelError) as caught:
+        AUTO.apply(conv_net(), with_room(100))
+    assert str(caught.value).startswith(
+        "quantize.weights: budget 100 bytes: the smallest artefact that the choices allow"
+    )
+    assert "and would lose about " in str(caught.value)
+    with pytest.raises(
+        ModelError, match="num_bits auto shares out a recipe's budget, and there is none: write the bits"
+    ):
+        AUTO.apply(conv_net(), context())
+
+
+def test_what_is_asked_wrongly_is_told() -> None:
+    generic = load("generic")
+    assert AUTO.problems(generic) == []
+    assert replace(AUTO, choices=(4,)).problems(generic) == [
+        "choices: of 'num_bits: auto' give two or more, such as [2, 3, 4, 8]"
+    ]
+    assert QuantizeWeights(num_bits=4, choices=(2, 4)).problems(generic) == [
+        "choices are of 'num_bits: auto': write that, or take them out"
+    ]
+    assert replace(AUTO, algorithm="awq").problems(generic) == [
+        "algorithm 'awq' tries layers together in one number of bits: of 'auto' take gptq or rtn"
+    ]
+    assert replace(AUTO, choices=(2, 4)).problems(load("rk3588")) == [
+        "choices: num_bits is 2: target rk3588 takes weights of 8 bits",
+        "choices: num_bits is 4: target rk3588 takes weights of 8 bits",
+    ]
+
+
+def test_a_recipe_needs_a_budget_of_bytes() -> None:
+    text = (
+        "name: x\nmodel: timm:resnet18\ntask: image_classification\npasses:\n"
+        "  - quantize.weights: {num_bits: auto, choices: [4, {num_bits: 8, group_size: null}]}\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        parse(text)
+    [problem] = caught.value.problems
+    told = "num_bits auto shares out the budget of bytes: give budget.size or budget.model_size"
+    assert problem == f"<recipe>:5: quantize.weights: {told}"
+    [step] = parse(text + "budget: {size: 5MB}\n").passes
+    assert step == QuantizeWeights(num_bits="auto", choices=(4, Choice(8)))
+
+
+def test_room_is_what_the_rest_of_the_recipe_leaves() -> None:
+    """100 bytes of graph, 1,000 of tokenizer, the head in 8 bits by a later pass."""
+    model = conv_net()
+    layers = stored_layers(model)
+    floats = sum(4 * layer.weight.numel() for layer in layers.values())
+    later = QuantizeWeights(num_bits=8, targets=("head",))
+    passes = (replace(AUTO, ignore=("head",)), later)
+    head = weight_bytes(later.nearest(model.head.weight))
+    names = [name for name in layers if name != "head"]
+    room = room_of(Budget(size_bytes=50_000), passes, model, floats + 100, floats + 1_100)
+    assert room is not None
+    assert room.left(model, names) == 50_000 - 1_000 - 100 - head
+    room = room_of(Budget(model_size_bytes=50_000), passes, model, floats + 100, floats + 1_100)
+    assert room is not None
+    assert room.left(model, names) == 50_000 - 100 - head
+    assert room_of(Budget(), passes, model, floats + 100, floats + 1_100) is None
+    small = room_of(Budget(size_bytes=900), passes, model, floats + 100, floats + 1_100)
+    assert small is not None
+    with pytest.raises(
+        ModelError, match=r"budget\.size is 900 bytes: .* and its tokenizer and configs 1,000: raise it"
+    ):
+        small.left(model, names)
+
+
+def test_a_weight_s_bytes_are_its_codes_its_scales_and_its_nodes() -> None:
+    layer = weighted_layers(conv_net())["head"]
+    rows, columns = layer.weight.shape
+    four = QuantizeWeights(num_bits=4).nearest(layer.weight)
+    eight = QuantizeWeights(num_bits=8).nearest(layer.weight)
+    assert weight_bytes(eight) == rows * columns + 2 * rows
+    assert weight_bytes(four) == (rows * columns + 1) // 2 + 2 * rows + DECODER_BYTES
