@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from compress.cli.exporting import export
+from compress.cli.frontier import frontier
 from compress.cli.sweeping import sweep
 from compress.cli.translating import translate
 from compress.errors import CompressError, require
@@ -226,5 +227,6 @@ def schema() -> None:
 
 
 _command(sweep)
+_command(frontier)
 _command(export)
 _command(translate)

@@ -30,8 +30,8 @@ _AXES = {
 }
 
 
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """Draw the rows to `path`, by its ending; the same rows give the same bytes.
+def plot(rows: Sequence[Row], path: Path, curve: Sequence[Row] = ()) -> None:
+    """Draw the rows to `path`, by its ending, those of `curve` joined; the same rows give the same bytes.
 
     Left out are random weights, whose scores mean nothing, and rows without the score (the float one of translators,
     which loses nothing).
@@ -51,6 +51,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         raise ArtefactError("no row of true weights has a score that can be drawn")
     figure = Figure(figsize=(8.0, 4.6 * len(panels)), layout="constrained")
     for place, (task, found) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
+        joined = [row for row in found if row in curve]
+        place.plot(*_points(joined, _AXES[task]), color="tab:gray", linewidth=1)
         _panel(place, found, _AXES[task])
     with appearing(path) as partial, rc_context({"svg.hashsalt": "compress"}):
         figure.savefig(partial, format=path.suffix[1:], dpi=160, metadata=_undated(path.suffix))
@@ -64,8 +66,7 @@ def _panel(place: Any, rows: Sequence[Row], axis: Axis) -> None:
     for model in dict.fromkeys(row.model for row in rows):
         own = [row for row in rows if row.model == model]
         figures = [row.scores[axis.score] for row in own]
-        sizes = [row.model_bytes / 1e6 for row in own]
-        values = [axis.scale * figure.value for figure in figures]
+        sizes, values = _points(own, axis)
         below = [_length(value, figure.low, axis.scale) for value, figure in zip(values, figures, strict=True)]
         above = [_length(value, figure.high, axis.scale) for value, figure in zip(values, figures, strict=True)]
         place.errorbar(sizes, values, yerr=[below, above], fmt="o", markersize=5, capsize=2, linewidth=1, label=model)
@@ -80,6 +81,11 @@ def _panel(place: Any, rows: Sequence[Row], axis: Axis) -> None:
     place.tick_params(which="both", labelsize=8)
     place.grid(which="both", alpha=0.25)
     place.legend(fontsize=8)
+
+
+def _points(rows: Sequence[Row], axis: Axis) -> tuple[list[float], list[float]]:
+    """Sizes and scores."""
+    return [row.model_bytes / 1e6 for row in rows], [axis.scale * row.scores[axis.score].value for row in rows]
 
 
 def _length(value: float, end: float | None, scale: float) -> float:
