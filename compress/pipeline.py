@@ -73,7 +73,8 @@ def run_at(
 ) -> Row:
     """As `run`, at a place that is known."""
     recipe = place.recipe
-    count = len(recipe.passes) + 4
+    compared = recipe.evaluate.float_model
+    count = len(recipe.passes) + 3 + compared
     with at_work(place, reporter):
         kept = place.finished(force=force)
         if kept is not None:
@@ -82,10 +83,13 @@ def run_at(
         require("torch", "compressing a model", "torch")
         with reporter.stage("load", 1, count):
             loaded = load(recipe, allow_code)
-        with reporter.stage("float", 2, count):
-            baseline = float_baseline(place, loaded, reporter)
+        baseline = None
+        if compared:
+            with reporter.stage("float", 2, count):
+                baseline = float_baseline(place, loaded, reporter)
         with deterministic():
-            last = compress_model(place, loaded, baseline, reporter, first=3, count=count, trainings=trainings)
+            first = 2 + compared
+            last = compress_model(place, loaded, baseline, reporter, first=first, count=count, trainings=trainings)
             with reporter.stage("export", count - 1, count):
                 staged = export_model(place, loaded, last)
         with reporter.stage("measure", count, count):
@@ -137,7 +141,7 @@ def float_baseline(place: Place, loaded: Loaded, reporter: Reporter) -> Row:
         with deterministic():
             last = Applied(loaded.job.model, fingerprint(name, loaded.weights_sha256))
             staged = export_model(place, lonely, last)
-        return finish(place, staged, lonely, None, reporter)
+        return finish(place, staged, lonely, None, reporter, is_float=True)
 
 
 def float_recipe(recipe: Recipe) -> Recipe:
@@ -217,8 +221,20 @@ def export_model(place: Place, loaded: Loaded, applied: Applied) -> Artefact:
     return open_artefact(done / "artefact")
 
 
-def finish(place: Place, staged: Artefact, loaded: Loaded, baseline: Row | None, reporter: Reporter) -> Row:
-    """Measure the artefact, write its scores into it, move it to its place, and return its row, kept beside it."""
+def finish(
+    place: Place,
+    staged: Artefact,
+    loaded: Loaded,
+    baseline: Row | None,
+    reporter: Reporter,
+    *,
+    is_float: bool = False,
+) -> Row:
+    """Measure the artefact, write its scores into it, move it to its place, and return its row, kept beside it.
+
+    baseline  the row of the float model, to compare with.
+    is_float  whether this is the float model itself.
+    """
     recipe = place.recipe
     reference = None if baseline is None else open_artefact(baseline.artefact)
     measured = loaded.job.measure(staged, reference, place.directory, reporter)
@@ -242,11 +258,12 @@ def finish(place: Place, staged: Artefact, loaded: Loaded, baseline: Row | None,
         name=recipe.name,
         task=recipe.task.name,
         command=place.command,
-        is_float=baseline is None,
-        misses=() if baseline is None else tuple(misses(recipe.budget, measured, baseline.scores)),
+        is_float=is_float,
+        misses=tuple(misses(recipe.budget, measured, {} if baseline is None else baseline.scores)),
     )
     write_row(row, place.directory / ROW)
-    record = {**place.decided_by, "float": None if baseline is None else baseline.name}
+    compared = None if is_float else "" if baseline is None else baseline.name
+    record = {**place.decided_by, "float": compared}
     write_text(place.directory / RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n")
     place.stages.clear()
     return row

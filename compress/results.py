@@ -25,7 +25,7 @@ def rows_below(directories: Sequence[Path]) -> list[Row]:
             raise ArtefactError(f"{directory}: no finished run here: compress run RECIPE makes one")
         asked += found
     references = {run: float_name(run) for run in asked}
-    compared = {run.parent / name: None for run, name in references.items() if name is not None}
+    compared = {run.parent / name: None for run, name in references.items() if name}
     runs = [run for run, name in references.items() if name is not None]
     # Beside runs, other float models than theirs are those of an earlier version of the code or the data.
     baselines = [run for run in references if run not in runs and (run in compared or run in directories or not runs)]
@@ -39,7 +39,8 @@ def row_in(run: Path) -> Row:
 
 
 def float_name(run: Path) -> str | None:
-    """The name of the float model's run that a run was compared with; None for that of a float model itself."""
+    """The name of the float model's run that a run was compared with, '' if with none; None for that of a float model
+    itself."""
     try:
         name = json.loads((run / RECORD).read_text(encoding="utf-8"))["float"]
     except (OSError, ValueError, KeyError) as error:
@@ -53,7 +54,7 @@ def float_artefact_of(artefact: Path) -> Path | None:
     if artefact.resolve().name != "artefact" or not finished(run):
         return None
     name = float_name(run)
-    beside = None if name is None else run.parent / name / "artefact"
+    beside = run.parent / name / "artefact" if name else None
     return beside if beside is not None and beside.is_dir() else None
 
 

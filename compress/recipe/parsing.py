@@ -15,7 +15,8 @@ from compress.errors import DataError, unknown
 from compress.models.selectors import selector_problems
 from compress.models.source import KINDS, ModelSource
 from compress.passes import REGISTRY, Pass
-from compress.recipe.reading import read, unknown_key
+from compress.recipe.between import check_alone, check_opset, check_room, check_scores
+from compress.recipe.reading import read
 from compress.recipe.sections import (
     TASKS,
     Budget,
@@ -30,7 +31,7 @@ from compress.recipe.sections import (
     TranslationSpec,
 )
 from compress.recipe.sources import gather
-from compress.recipe.tree import Node, Problems, nearest
+from compress.recipe.tree import Node, Problems, at, nearest
 from compress.targets import Target, load, names
 
 T = TypeVar("T")
@@ -85,11 +86,13 @@ def _recipe(root: Node, problems: Problems, check_files: bool) -> Recipe | None:
     export = section("export", Export, Export())
     seed = section("seed", Seed, 0)
     _check_calibration(sections.get("calibration"), _task_name(sections.get("task")), problems, check_files)
-    _check_scores(sections.get("budget"), sections.get("task"), problems)
+    check_scores(sections.get("budget"), sections.get("task"), problems)
     if passes is not None and budget is not None:
-        _check_room(passes, budget, sections.get("passes"), problems)
+        check_room(passes, budget, sections.get("passes"), problems)
+    if passes is not None and budget is not None and evaluate is not None and not evaluate.float_model:
+        check_alone(passes, budget, sections, problems)
     if export is not None and target is not None:
-        _check_opset(export, target, sections.get("export"), problems)
+        check_opset(export, target, sections.get("export"), problems)
     if name is None or model is None or task is None or calibration is None or passes is None or target is None:
         return None
     if budget is None or evaluate is None or export is None or seed is None:
@@ -182,7 +185,7 @@ def _pass(
         for key, file in built.files().items() if check_files else ():
             if not Path(file).expanduser().exists():
                 told = f"{name}: {key}: there is no file {file}: relative paths start at the current directory"
-                problems.add(_at(parameters, key).place, told)
+                problems.add(at(parameters, key).place, told)
         if any(built.trains_on()):
             _check_dataset(parameters, "dataset", name, _SETS[task.name], problems, check_files)
     for selector in built.selectors():
@@ -222,13 +225,6 @@ def _tell(label: str, messages: Iterable[str], node: Node, problems: Problems) -
         key = re.match(r"\w*", message)
         place = node.mapping[key[0]].place if key and key[0] in node.mapping else node.place
         problems.add(place, f"{label}: {message}")
-
-
-def _at(node: Node, path: str) -> Node:
-    """The node below at keys 'a.b', or the nearest above it that there is."""
-    for key in path.split("."):
-        node = node.mapping.get(key, node)
-    return node
 
 
 def _holder_of(selector: str, node: Node) -> Node:
@@ -282,30 +278,3 @@ def _check_calibration(section: Node | None, task: str | None, problems: Problem
     length = section.mapping.get("max_seq_length")
     if length is not None and length.value is not None and task == ImageClassificationSpec.name:
         problems.add(length.place, "calibration.max_seq_length has no effect on images: take it out")
-
-
-def _check_scores(budget: Node | None, task: Node | None, problems: Problems) -> None:
-    drops = budget.mapping.get("max_drop") if budget else None
-    scores = [TASKS[name].scores for name in (task.mapping if task else ()) if name in TASKS]
-    for score, node in (drops.mapping if drops else {}).items():
-        if scores and score not in scores[0]:
-            problems.add(node.place, unknown_key("budget.max_drop", score, scores[0]))
-
-
-def _check_room(passes: Sequence[Pass], budget: Budget, node: Node | None, problems: Problems) -> None:
-    """Passes that share out the budget of bytes need one."""
-    if node is None or budget.size_bytes is not None or budget.model_size_bytes is not None:
-        return
-    for step, item in zip(passes, node.items, strict=True):
-        if step.shares_budget():
-            told = "num_bits auto shares out the budget of bytes: give budget.size or budget.model_size"
-            problems.add(item.place, f"{step.name}: {told}")
-
-
-def _check_opset(export: Export, target: Target, node: Node | None, problems: Problems) -> None:
-    if export.opset is None or node is None or target.min_opset <= export.opset <= target.max_opset:
-        return
-    problems.add(
-        node.mapping["opset"].place,
-        f"export.opset is {export.opset}: target {target.name} takes {target.min_opset} to {target.max_opset}",
-    )

@@ -224,11 +224,14 @@ class Evaluate:
     threads                of the runtime, in every figure.
     latency_runs           pairs of runs of one input, the artefact's and the float model's in turn, after a warm-up.
     throughput_batch_size  inputs a run for the throughput.
+    float_model            whether the float model is exported and measured too, to compare with; false where it is too
+                           large for this machine: then there are no differences and no ratios.
     """
 
     threads: Annotated[int, Interval(ge=1, le=1024)] = 2
     latency_runs: Annotated[int, Ge(5)] = 50
     throughput_batch_size: Annotated[int, Ge(1)] = 8
+    float_model: bool = True
 
 
 @dataclass(frozen=True)

@@ -125,3 +125,10 @@ class Problems:
 def _on_one_line(text: str) -> str:
     """Line breaks and terminal codes from a recipe, as escapes."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def at(node: Node, path: str) -> Node:
+    """The node below at keys 'a.b', or the nearest above it that there is."""
+    for key in path.split("."):
+        node = node.mapping.get(key, node)
+    return node

@@ -11,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("run", "check", "ls", "show", "table", "verify", "bench", "schema", "export", "translate", "sweep")
+COMMANDS = (
+    "run",
+    "check",
+    "ls",
+    "show",
+    "table",
+    "verify",
+    "bench",
+    "schema",
+    "export",
+    "translate",
+    "sweep",
+    "frontier",
+)
 HEAVY = {"torch", "onnx", "onnxruntime", "numpy", "pyarrow", "PIL", "yaml", "rich", "timm", "transformers"}
 HELP = "import sys, runpy\nsys.argv = ['compress', *sys.argv[1:]]\n"
 HELP += "try:\n    runpy.run_module('compress', run_name='__main__')\n"

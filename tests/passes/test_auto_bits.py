@@ -119,6 +119,14 @@ def test_a_recipe_needs_a_budget_of_bytes() -> None:
     assert step == QuantizeWeights(num_bits="auto", choices=(4, Choice(8)))
 
 
+def test_a_recipe_needs_its_float_model() -> None:
+    text = "name: x\nmodel: timm:resnet18\ntask: image_classification\nevaluate: {float_model: false}\npasses:\n"
+    with pytest.raises(RecipeError) as caught:
+        parse(text + "  - quantize.weights: {num_bits: auto, choices: [4, 8]}\nbudget: {size: 5MB}\n")
+    [problem] = caught.value.problems
+    assert problem.startswith("<recipe>:6: quantize.weights: num_bits auto reads sizes off the float artefact: ")
+
+
 def test_room_is_what_the_rest_of_the_recipe_leaves() -> None:
     """100 bytes of graph, 1,000 of tokenizer, the head in 8 bits by a later pass."""
     model = conv_net()

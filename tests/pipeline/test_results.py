@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from compress.budget import misses
+from compress.cli import app
 from compress.errors import ArtefactError
 from compress.recipe import Budget
 from compress.report.row import Row, write_row
@@ -120,3 +122,19 @@ def test_every_limit_that_is_missed_is_told() -> None:
 def test_a_model_better_than_the_float_one_drops_nothing() -> None:
     better = dataclasses.replace(ROW, scores={"top1": Figure(0.9, None, None, 500)})
     assert list(misses(Budget(max_drop={"top1": 0}), better, FLOAT_SCORES)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workplace")
+def test_a_run_without_its_float_model_is_a_row_of_its_own() -> None:
+    done = CliRunner().invoke(app, ["run", "tiny.yaml", "--set", "evaluate.float_model=false"], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert "[5/5] measure" in done.stderr
+    assert [path.name for path in Path("runs").iterdir() if path.is_dir()] == ["tiny"]
+    [row] = rows_below([Path("runs")])
+    assert not row.is_float
+    assert row.latency_ratio is None
+    assert row.size_ratio is None
+    assert "agreement" not in row.scores
+    assert "top1" in row.scores
+    assert float_artefact_of(Path("runs/tiny/artefact")) is None

@@ -183,7 +183,7 @@ def test_a_dump_is_plain_and_has_every_default() -> None:
         ],
         "target": "generic",
         "budget": {"size": None, "max_drop": {}, "latency_ratio": None, "model_size": None, "peak_memory": None},
-        "evaluate": {"threads": 2, "latency_runs": 50, "throughput_batch_size": 8},
+        "evaluate": {"threads": 2, "latency_runs": 50, "throughput_batch_size": 8, "float_model": True},
         "export": {"opset": None},
         "seed": 0,
     }
