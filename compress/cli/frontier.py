@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-_FAILED, _FAULT = 2, 3
+from compress.cli.sweeping import tell_failures
 
 
 def frontier(
@@ -56,9 +56,4 @@ def frontier(
         write_text(name.with_name(f"{name.name}.csv"), render([*rows, *drawn_beside], "csv"))
         typer.echo(as_suits([*rows, *drawn_beside]), nl=False)
         typer.echo(f"{name}.png, {name}.csv")
-    for outcome in outcomes:
-        for line in outcome.error.splitlines():
-            typer.echo(f"error: {outcome.name}: {line}", err=True)
-    if any(outcome.row is None for outcome in outcomes):
-        return _FAULT if any(outcome.is_fault for outcome in outcomes) else _FAILED
-    return None
+    return tell_failures(outcomes)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from compress.sweeping.outcome import Outcome
 
 _MISSED, _FAILED, _FAULT = 1, 2, 3
 
@@ -63,9 +67,14 @@ def sweep(
     rows = [outcome.row for outcome in outcomes if outcome.row is not None]
     if rows:
         typer.echo(report(rows, output, as_json), nl=False)
+    return tell_failures(outcomes) or (_MISSED if any(row.misses for row in rows) else None)
+
+
+def tell_failures(outcomes: Sequence[Outcome]) -> int | None:
+    """Say what went wrong, a line each; the exit code, or None where nothing did."""
     for outcome in outcomes:
         for line in outcome.error.splitlines():
             typer.echo(f"error: {outcome.name}: {line}", err=True)
     if any(outcome.row is None for outcome in outcomes):
         return _FAULT if any(outcome.is_fault for outcome in outcomes) else _FAILED
-    return _MISSED if any(row.misses for row in rows) else None
+    return None
