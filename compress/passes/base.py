@@ -100,6 +100,7 @@ class Pass(ABC):
     # Whether, in a training loop of the user's own, the pass acts at its beginning: it trains, or what it does to the
     # model (a mask, another shape) is trained under.  All others are applied when the loop has ended.
     lasts_through_training: ClassVar[bool] = False
+    short: ClassVar[str | None] = None  # the parameter that a recipe means by one value in place of them all
 
     def problems(self, target: Target) -> list[str]:
         """What is wrong with the parameters, or impossible on `target`; told with the recipe's other problems."""

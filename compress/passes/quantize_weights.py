@@ -7,7 +7,7 @@ arXiv:2004.10568), layer by layer."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from annotated_types import Ge, Interval
 
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 
 Bits: TypeAlias = Annotated[int, Interval(ge=2, le=8)]
+CHOICES = (
+    2,
+    3,
+    4,
+    8,
+)  # of num_bits auto, where a recipe gives none: those with a kernel, and 3, which runs in that of 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class QuantizeWeights(RoundingPass):
 
     num_bits      bits of a weight; auto: of each layer those of `choices` that together fit the recipe's budget of
                   bytes and lose the least, by the divergence of the outputs on the calibration data.
-    choices       of auto: numbers of bits, or of bits with a group size.
+    choices       of auto: numbers of bits, or of bits with a group size; empty: 2, 3, 4 and 8.
     targets       which convolutions and linear layers: names, globs, 're:…' or 'role:…'; embeddings, and heads that
                   are tied to one, only by a selector that means nothing else ('role:embedding').
     ignore        which of them not; a layer that an earlier pass quantized keeps its codes.
@@ -68,6 +74,8 @@ class QuantizeWeights(RoundingPass):
     rounded to nearest, since every row is met as it is.
     """
 
+    short: ClassVar[str | None] = "num_bits"
+
     num_bits: Bits | Literal["auto"]
     choices: tuple[Bits | Choice, ...] = ()
     targets: tuple[str, ...] = ("*",)
@@ -84,8 +92,8 @@ class QuantizeWeights(RoundingPass):
 
     def problems(self, target: Target) -> list[str]:
         if self.num_bits == "auto":
-            if len(self.choices) < 2:
-                return ["choices: of 'num_bits: auto' give two or more, such as [2, 3, 4, 8]"]
+            if len(self.choices) == 1:
+                return ["choices: there is one: give more, such as [2, 3, 4, 8], or write it as num_bits"]
             if self.algorithm == "awq":
                 return ["algorithm 'awq' tries layers together in one number of bits: of 'auto' take gptq or rtn"]
             found = [problem for step in self.steps() for problem in step.problems(target)]
@@ -124,7 +132,7 @@ class QuantizeWeights(RoundingPass):
         """What each layer may be given, or is: passes of plain bits."""
         if self.num_bits != "auto":
             return [self]
-        choices = [each if isinstance(each, Choice) else Choice(each) for each in self.choices]
+        choices = [each if isinstance(each, Choice) else Choice(each) for each in self.choices or CHOICES]
         return [
             replace(self, num_bits=each.num_bits, choices=(), group_size=each.group_size or self.group_size)
             for each in choices

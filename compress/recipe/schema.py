@@ -131,6 +131,10 @@ def _choices(known: dict[str, Any]) -> list[Schema]:
     keyed = {
         name: {**schema, "type": ["object", "null"] if name in bare else "object"} for name, schema in schemas.items()
     }
+    for name, cls in known.items():
+        short = getattr(cls, "short", None)
+        if short is not None:
+            keyed[name] = {"anyOf": [keyed[name], schemas[name]["properties"][short]]}
     return [
         *({"const": name, "description": schema["description"]} for name, schema in bare.items()),
         {

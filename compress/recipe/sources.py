@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from compress.passes import REGISTRY
 from compress.recipe.overrides import override
 from compress.recipe.tree import Node, Place, Problems, from_plain
 from compress.recipe.yaml_source import MAX_BYTES, read_bytes, read_text
@@ -109,7 +110,7 @@ def _merge(base: Node, child: Node) -> Node:
 
 
 def long_form(root: Node) -> Node:
-    """Short forms written out: `task: NAME`, `model: SOURCE`, a bare pass, a section left empty."""
+    """Short forms written out: `task: NAME`, `model: SOURCE`, a bare pass, one with a value, a section left empty."""
     entries = dict(root.mapping)
     for key, node in entries.items():
         if key == "model" and isinstance(node.value, str):
@@ -117,7 +118,7 @@ def long_form(root: Node) -> Node:
         elif key == "task":
             entries[key] = _keyed(node)
         elif key == "passes" and (node.value is None or isinstance(node.value, tuple)):
-            entries[key] = replace(node, value=tuple(_keyed(item) for item in node.items))
+            entries[key] = replace(node, value=tuple(_of_parameters(_keyed(item)) for item in node.items))
         elif key in ("calibration", "budget", "evaluate", "export") and node.value is None:
             entries[key] = replace(node, value={})
     return replace(root, value=entries)
@@ -131,3 +132,12 @@ def _keyed(node: Node) -> Node:
         return node
     [(name, parameters)] = node.mapping.items()
     return node.with_entry(name, replace(parameters, value={})) if parameters.value is None else node
+
+
+def _of_parameters(item: Node) -> Node:
+    """A pass with one value in place of its parameters, where it says which of them that is: `quantize.weights: 4`."""
+    [(name, value)] = item.mapping.items() if len(item.mapping) == 1 else [("", item)]
+    short = REGISTRY[name].short if name in REGISTRY else None
+    if short is None or value.value is None or isinstance(value.value, dict | tuple):
+        return item
+    return item.with_entry(name, Node(value.place, {short: value}))

@@ -53,7 +53,7 @@ def test_a_pass_is_shown_with_all_its_parameters(name: str) -> None:
 
 def test_parameters_tell_type_range_and_default() -> None:
     lines = shown("quantize.weights", resolved=False).splitlines()
-    assert "  num_bits: an integer from 2 to 8 (required)" in lines
+    assert "  num_bits: an integer from 2 to 8 or auto (required)" in lines
     assert "  targets: a list of texts (default [*])" in lines
     assert "  symmetric: true or false (default true)" in lines
 

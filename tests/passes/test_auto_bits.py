@@ -20,6 +20,7 @@ from compress.sizing import DECODER_BYTES, room_of, stored_layers, weight_bytes
 from compress.targets import load
 from tests.nets import context, conv_net, images
 
+BUDGET = "budget: {size: 5MB}\n"
 AUTO = QuantizeWeights(num_bits="auto", choices=(2, 4, Choice(8)), algorithm="gptq")
 
 
@@ -91,7 +92,7 @@ def test_what_is_asked_wrongly_is_told() -> None:
     generic = load("generic")
     assert AUTO.problems(generic) == []
     assert replace(AUTO, choices=(4,)).problems(generic) == [
-        "choices: of 'num_bits: auto' give two or more, such as [2, 3, 4, 8]"
+        "choices: there is one: give more, such as [2, 3, 4, 8], or write it as num_bits"
     ]
     assert QuantizeWeights(num_bits=4, choices=(2, 4)).problems(generic) == [
         "choices are of 'num_bits: auto': write that, or take them out"
@@ -115,7 +116,12 @@ def test_a_recipe_needs_a_budget_of_bytes() -> None:
     [problem] = caught.value.problems
     told = "num_bits auto shares out the budget of bytes: give budget.size or budget.model_size"
     assert problem == f"<recipe>:5: quantize.weights: {told}"
-    [step] = parse(text + "budget: {size: 5MB}\n").passes
+    [step] = parse(
+        text.replace("{num_bits: auto, choices: [4, {num_bits: 8, group_size: null}]}", "auto") + BUDGET
+    ).passes
+    assert step == QuantizeWeights(num_bits="auto")
+    assert [each.num_bits for each in step.steps()] == [2, 3, 4, 8]  # type: ignore[attr-defined]
+    [step] = parse(text + BUDGET).passes
     assert step == QuantizeWeights(num_bits="auto", choices=(4, Choice(8)))
 
 

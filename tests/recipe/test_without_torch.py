@@ -16,8 +16,8 @@ import compress.models.source, compress.recipe, compress.targets
 from compress.passes import REGISTRY
 from compress.recipe import dump, json_schema, parse
 
-bare = [name for name in REGISTRY if not json_schema()["properties"]["passes"]["items"]["anyOf"][-1]
-        ["properties"][name].get("required")]
+keyed = json_schema()["properties"]["passes"]["items"]["anyOf"][-1]["properties"]
+bare = [name for name in REGISTRY if not any(one.get("required") for one in (keyed[name], *keyed[name].get("anyOf", ())))]
 generic = compress.targets.load("generic")
 bare = [name for name in bare if not REGISTRY[name]().problems(generic)]  # some want one of two fields
 bare = [name for name in bare if not REGISTRY[name]().task_problems("image_classification", ())]
