@@ -17,7 +17,7 @@ from compress.passes import REGISTRY
 from compress.recipe import dump, json_schema, parse
 
 keyed = json_schema()["properties"]["passes"]["items"]["anyOf"][-1]["properties"]
-bare = [name for name in REGISTRY if not any(one.get("required") for one in (keyed[name], *keyed[name].get("anyOf", ())))]
+bare = [name for name, one in keyed.items() if not any(part.get("required") for part in (one, *one.get("anyOf", ())))]
 generic = compress.targets.load("generic")
 bare = [name for name in bare if not REGISTRY[name]().problems(generic)]  # some want one of two fields
 bare = [name for name in bare if not REGISTRY[name]().task_problems("image_classification", ())]
