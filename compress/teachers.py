@@ -50,9 +50,10 @@ def teachers(recipe: Recipe, job: Job, allow_code: bool, reporter: Reporter) -> 
         found = whole(teacher)
         if teacher.cache is None:
             return found
-        from compress.training.cached_teacher import CachedTeacher
+        from compress.training.cached_teacher import CachedTeacher, CachedTokens
 
-        return CachedTeacher(found, Path(teacher.cache).expanduser(), weights_sha256(found))
+        kind = CachedTokens if recipe.task.name == "translation" else CachedTeacher
+        return kind(found, Path(teacher.cache).expanduser(), weights_sha256(found))
 
     def whole(teacher: Teacher) -> nn.Module:
         source = teacher.model()

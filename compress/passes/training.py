@@ -48,7 +48,6 @@ class TrainingPass(Loop, Pass):
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         from compress.training.loop import Surroundings, train
-        from compress.training.teaching import teachers_of
         from compress.training.vocabulary import SeenTokens
 
         if context.launch is not None:
@@ -57,7 +56,7 @@ class TrainingPass(Loop, Pass):
         examples = self.learned_from(context)
         phases = self.phases(model, context)
         if self.vocabulary == "seen":
-            seen = SeenTokens(model, teachers_of(phases), examples, context.seed)
+            seen = SeenTokens(model, phases, examples, context.seed)
             examples, phases = seen.examples, [*phases, seen]
         around = Surroundings(context.seed, context.progress, context.say, context.directory, context.track)
         history = train(model, phases, examples, self, around)

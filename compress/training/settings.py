@@ -91,8 +91,8 @@ class Teacher:
     source        a model, written as in `model:`.
     architecture  of a `path:` source.
     recipe        a recipe whose model, after its passes, is the teacher.
-    cache         a directory that keeps a classifier's logits, so that it runs once for trainings alike; for logits
-                  alone.
+    cache         a directory that keeps its logits, so that it runs once for trainings alike; for logits alone. Of a
+                  translator's each place keeps the 64 likeliest tokens, all others are taken to be alike.
     """
 
     source: str | None = None

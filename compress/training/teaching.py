@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -74,6 +74,8 @@ class Teach(Phase):
         super().__init__()
         self.settings = settings
         self.weight = 1.0  # of features and attention, which may fade
+        # the classes of a function's logits that the student gives, and what is added to them; None: all
+        self.chosen: tuple[Tensor, Tensor] | None = None
         self._teacher = [teacher]
         self.features = _pairs(model, teacher, settings.features, blocks)
         self.attention = _pairs(model, teacher, settings.attention, blocks)
@@ -132,7 +134,7 @@ class Teach(Phase):
         total = settings.task_weight * task_loss if settings.task_weight else torch.zeros_like(task_loss)
         if settings.logits is not None:
             own, true = asked(logits_of(self.student.output), labels)
-            theirs, _ = asked(logits_of(given), labels)
+            theirs, _ = asked(self._chosen(logits_of(given)), labels)
             if own.shape != theirs.shape:
                 raise ModelError(f"the student has {own.shape[-1]} classes, the teacher {theirs.shape[-1]}")
             total = total + settings.logits.weight * logits_loss(settings.logits, own, theirs, true)
@@ -147,6 +149,12 @@ class Teach(Phase):
                 total = total + self.weight * settings.attention.weight / len(self.attention) * term
         self.forget()
         return total
+
+    def _chosen(self, logits: Tensor) -> Tensor:
+        if self.chosen is None:
+            return logits
+        tokens, raised = self.chosen
+        return logits[..., tokens.to(logits.device)] + raised.to(logits)
 
     def projected(self, name: str) -> Tensor:
         """The student's features in the teacher's channels."""
@@ -167,11 +175,6 @@ class Teach(Phase):
         self.student.remove()
         if self.taught is not None:
             self.taught.remove()
-
-
-def teachers_of(phases: Sequence[Phase]) -> list[nn.Module]:
-    """The models that teach in a training."""
-    return [phase.teacher for phase in phases if isinstance(phase, Teach) and isinstance(phase.teacher, nn.Module)]
 
 
 def logits_loss(settings: LogitsLoss, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:

@@ -20,6 +20,7 @@ from compress.errors import ModelError
 from compress.models.layers import parametrizations, raw_weight
 from compress.training.examples import NOTHING, Batch, Examples
 from compress.training.phase import Phase
+from compress.training.teaching import Teach
 
 SAMPLED = 8192  # tokens that stand for those that no example asks for
 
@@ -59,13 +60,17 @@ class SeenTokens(Phase):
     `SAMPLED` others by `seed`, whose logits are raised by the logarithm of how many tokens each of them stands for.
 
     model     of transformers; its head, and the embedding that is tied to it, are not trained meanwhile.
+    phases    of the training, among which teachers are found.
     examples  the same with labels that fit: what the loop is to be given.
 
     Raises ModelError for a head that is trained or that this cannot narrow, and for a teacher of another vocabulary.
     """
 
-    def __init__(self, model: Any, teachers: Sequence[Any], examples: Examples, seed: int) -> None:
+    def __init__(self, model: Any, phases: Sequence[Phase], examples: Examples, seed: int) -> None:
         super().__init__()
+        taught = [phase for phase in phases if isinstance(phase, Teach)]
+        teachers: list[Any] = [phase.teacher for phase in taught if isinstance(phase.teacher, nn.Module)]
+        self._functions = [phase for phase in taught if not isinstance(phase.teacher, nn.Module)]
         size = _tokens(model)
         seen = _asked_for(examples)
         unseen = np.setdiff1d(np.arange(size), seen)
@@ -83,6 +88,8 @@ class SeenTokens(Phase):
             _check(each, size)
         for each in self._models:
             _narrow(each, tokens, bias)
+        for phase in self._functions:
+            phase.chosen = (tokens, bias)
 
     def held(self) -> list[nn.Parameter]:
         weight = raw_weight(self._heads[0])
@@ -94,6 +101,8 @@ class SeenTokens(Phase):
             model.set_output_embeddings(head)
             if bias is not None:
                 model.final_logits_bias = bias
+        for phase in self._functions:
+            phase.chosen = None
 
 
 def _tokens(model: Any) -> int:

@@ -21,7 +21,7 @@ from compress.training.examples import NOTHING, Batch, Examples
 from compress.training.loop import Surroundings, train
 from compress.training.phase import Phase, logits_of
 from compress.training.settings import LogitsLoss, Teaching
-from compress.training.teaching import Teach, teachers_of
+from compress.training.teaching import Teach
 from compress.training.vocabulary import FewTokens, SeenTokens
 from tests.language import VOCABULARY, decoder, encoder_decoder, sentences
 
@@ -79,12 +79,26 @@ def test_with_all_other_tokens_in_the_sample_a_training_is_the_same(kind: str) -
     expected = losses(whole, Texts(whole), [Teach(whole, copy.deepcopy(teacher), teaching)], head_of(whole))
     phases: list[Phase] = [Teach(narrow, teacher, teaching)]
     head, before = head_of(narrow), logits_of(teacher(*sentences(narrow)[0]))
-    seen = SeenTokens(narrow, teachers_of(phases), Texts(narrow), seed=0)
+    seen = SeenTokens(narrow, phases, Texts(narrow), seed=0)
     assert losses(narrow, seen.examples, [*phases, seen], head) == pytest.approx(expected, rel=1e-4)
     seen.finish()
     assert head_of(narrow) is head
     torch.testing.assert_close(logits_of(teacher(*sentences(narrow)[0])), before)
     torch.testing.assert_close(narrow.state_dict(), whole.state_dict(), rtol=1e-3, atol=1e-5)
+
+
+def test_a_teacher_that_is_a_function_is_asked_for_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "SAMPLED", 40)
+    teacher, found = decoder("llama", seed=5), []
+    for given in (copy.deepcopy(teacher), lambda tokens: teacher(tokens).logits):
+        model = decoder("llama")
+        phase = Teach(model, given, Teaching(logits=LogitsLoss()))
+        head = head_of(model)
+        seen = SeenTokens(model, [phase], Texts(model), seed=0)
+        found.append(losses(model, seen.examples, [phase, seen], head))
+        seen.finish()
+        assert phase.chosen is None
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
 def test_the_sample_stands_for_all_tokens_in_the_sum_of_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +167,7 @@ def test_weights_that_stay_are_decoded_once() -> None:
     assert part.decoded is None
 
 
-def trained_head(model: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
+def trained_head(model: nn.Module) -> tuple[nn.Module, list[Phase]]:
     passes = [QuantizeWeights(num_bits=4, targets=("*", "role:embedding"))]
     model = apply(model, passes, lambda: sentences(model))
     step = DistillQuantized(targets=("role:embedding",), logits=None, task_weight=1.0)
@@ -161,11 +175,11 @@ def trained_head(model: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
     return model, []
 
 
-def other_teacher(model: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
-    return model, [decoder("llama", vocab_size=150)]
+def other_teacher(model: nn.Module) -> tuple[nn.Module, list[Phase]]:
+    return model, [Teach(model, decoder("llama", vocab_size=150), Teaching(logits=LogitsLoss()))]
 
 
-def bent(model: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
+def bent(model: nn.Module) -> tuple[nn.Module, list[Phase]]:
     model.config.final_logit_softcapping = 30.0  # type: ignore[union-attr]
     return model, []
 
