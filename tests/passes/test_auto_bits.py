@@ -16,7 +16,7 @@ from compress.passes import QuantizeWeights
 from compress.passes.base import Context, Room
 from compress.passes.quantize_weights import Choice
 from compress.recipe import Budget, parse
-from compress.sizing import DECODER_BYTES, room_of, stored_layers, weight_bytes
+from compress.sizing import DECODER_BYTES, EIGHT_BIT_BYTES, room_of, stored_layers, weight_bytes
 from compress.targets import load
 from tests.nets import context, conv_net, images
 
@@ -162,5 +162,5 @@ def test_a_weight_s_bytes_are_its_codes_its_scales_and_its_nodes() -> None:
     rows, columns = layer.weight.shape
     four = QuantizeWeights(num_bits=4).nearest(layer.weight)
     eight = QuantizeWeights(num_bits=8).nearest(layer.weight)
-    assert weight_bytes(eight) == rows * columns + 2 * rows
+    assert weight_bytes(eight) == rows * columns + 2 * rows + EIGHT_BIT_BYTES
     assert weight_bytes(four) == (rows * columns + 1) // 2 + 2 * rows + DECODER_BYTES
