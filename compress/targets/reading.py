@@ -78,7 +78,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     class Loader(yaml.SafeLoader):
         """Takes numbers as YAML 1.2 does."""
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))  # type: ignore[no-untyped-call]
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError) as error:

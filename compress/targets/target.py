@@ -41,6 +41,8 @@ class Target:
     memory_bytes             that a model may take.
     bandwidth_bytes_per_s    between that memory and the processor, reading or writing.
     peak_ops_per_s           of matrix products and convolutions; a multiply and an add are two operations.
+    depthwise_ops_per_s      of depthwise convolutions, where they reach less than the peak.
+    kernel_seconds           that each kernel takes beside its work.
     power_watts              of the whole device at work.
     picojoules_per_byte      moved between memory and processor.
     picojoules_per_op        of arithmetic.
@@ -67,6 +69,8 @@ class Target:
     memory_bytes: Figure | None = None
     bandwidth_bytes_per_s: Figure | None = None
     peak_ops_per_s: ByType = field(default_factory=ByType)
+    depthwise_ops_per_s: ByType = field(default_factory=ByType)
+    kernel_seconds: Figure | None = None
     power_watts: Figure | None = None
     picojoules_per_byte: Figure | None = None
     picojoules_per_op: ByType = field(default_factory=ByType)
@@ -86,6 +90,8 @@ FIGURES = (
     "memory_bytes",
     "bandwidth_bytes_per_s",
     "peak_ops_per_s",
+    "depthwise_ops_per_s",
+    "kernel_seconds",
     "power_watts",
     "picojoules_per_byte",
     "picojoules_per_op",
