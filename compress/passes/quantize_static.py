@@ -44,10 +44,9 @@ class QuantizeStatic(Pass):
 
     def problems(self, target: Target) -> list[str]:
         problems = selector_problems(self.selectors())
-        if self.num_bits not in target.activation_bits:
-            bits = ", ".join(map(str, target.activation_bits))
-            known = f"activations of {bits} bits" if bits else "float activations only"
-            problems.append(f"num_bits is {self.num_bits}: target {target.name} runs {known}")
+        refused = target.refuses_activations(self.num_bits)
+        if refused:
+            problems.append(f"num_bits is {self.num_bits}: {refused}")
         if 8 not in target.weight_bits or "channel" not in target.granularities:
             problems.append(f"target {target.name} runs no 8-bit weights per channel: choose another target")
         return problems

@@ -76,10 +76,9 @@ class TrainQuantized(TaughtPass):
         if self.strategy not in target.granularities:
             known = ", ".join(target.granularities)
             found.append(f"strategy is '{self.strategy}': target {target.name} takes scales per {known}")
-        if self.activation_bits is not None and self.activation_bits not in target.activation_bits:
-            bits = ", ".join(map(str, target.activation_bits))
-            known = f"activations of {bits} bits" if bits else "float activations only"
-            found.append(f"activation_bits is {self.activation_bits}: target {target.name} runs {known}")
+        refused = None if self.activation_bits is None else target.refuses_activations(self.activation_bits)
+        if refused:
+            found.append(f"activation_bits is {self.activation_bits}: {refused}")
         if (self.strategy == "group") != (self.group_size is not None):
             found.append("strategy 'group' and group_size go together: give both, or neither")
         found += group_problems(self.num_bits, self.group_size)

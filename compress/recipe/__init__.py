@@ -9,7 +9,7 @@ writing      Recipe → plain data, YAML                      schema     JSON Sc
 
 from compress.recipe.parsing import parse
 from compress.recipe.reading import describe
-from compress.recipe.schema import json_schema, schema_of
+from compress.recipe.schema import json_schema
 from compress.recipe.sections import (
     TASKS,
     Budget,
@@ -23,6 +23,7 @@ from compress.recipe.sections import (
     TranslationSpec,
 )
 from compress.recipe.writing import dump, dump_yaml
+from compress.schemas import schema_of
 
 __all__ = [
     "TASKS",

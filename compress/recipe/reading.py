@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from compress.errors import unknown
-from compress.recipe.schema import Schema, schema_of
 from compress.recipe.tree import Node, Problems, nearest
+from compress.schemas import Schema, schema_of
 
 T = TypeVar("T")
 

@@ -73,7 +73,7 @@ def count(model_path: str | Path, input_shape: Shape) -> GraphCounts:
     Raises ArtefactError for a file that is no ONNX model, and for an input of another rank or size.
     """
     path = Path(model_path)
-    model = _load(path)
+    model = load_graph(path)
     drop_large_tensors(model)
     _fix_input(path, model, input_shape)
     graph = model.graph
@@ -103,7 +103,11 @@ class _Tensor:
     is_float: bool
 
 
-def _load(path: Path) -> Any:
+def load_graph(path: Path) -> Any:
+    """The onnx.ModelProto in a file, its local functions written out; weights beside it stay there.
+
+    Raises ArtefactError for a file that is no ONNX model.
+    """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -155,7 +159,7 @@ def _tensors(path: Path, model: Any) -> dict[str, _Tensor]:
     missing = sorted(set(needed) - set(tensors))
     if not missing:
         return tensors
-    whole = _load(path)
+    whole = load_graph(path)
     _fix_input(path, whole, tensors[_input(model.graph).name].shape)
     return tensors | _tensors_of_a_run(path, whole, missing)
 

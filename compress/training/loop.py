@@ -101,7 +101,7 @@ def train(
         gradient_accumulation_plugin=plugin,
         log_with=None if around.track is None else around.track.program,
         project_dir=None if around.track is None else str(around.track.directory),
-        cpu=not torch.cuda.is_available(),
+        cpu=not torch.accelerator.is_available(),
     )
     total = settings.num_steps(len(examples), accelerator.num_processes)
     compressor = Compressor(model, phases, total)

@@ -11,20 +11,8 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = (
-    "run",
-    "check",
-    "ls",
-    "show",
-    "table",
-    "verify",
-    "bench",
-    "schema",
-    "export",
-    "translate",
-    "sweep",
-    "frontier",
-)
+COMMANDS = ["run", "check", "forecast", "calibrate-target", "ls", "show", "table", "verify", "bench", "schema"]
+COMMANDS += ["export", "translate", "sweep", "frontier"]
 HEAVY = {"torch", "onnx", "onnxruntime", "numpy", "pyarrow", "PIL", "yaml", "rich", "timm", "transformers"}
 HELP = "import sys, runpy\nsys.argv = ['compress', *sys.argv[1:]]\n"
 HELP += "try:\n    runpy.run_module('compress', run_name='__main__')\n"
@@ -60,7 +48,7 @@ def test_help_takes_less_than_half_a_second_of_processor_time() -> None:
 
 
 def test_help_names_every_command_with_a_line_of_its_own() -> None:
-    listed = re.findall(r"^  (\w+)  +\S.*", compress("--help").stdout.partition("Commands:")[2], re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+)  +\S.*", compress("--help").stdout.partition("Commands:")[2], re.MULTILINE)
     assert set(listed) == set(COMMANDS)
 
 

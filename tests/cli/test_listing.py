@@ -60,8 +60,9 @@ def test_parameters_tell_type_range_and_default() -> None:
 
 def test_a_target_is_shown_with_its_limits() -> None:
     text = shown("rk3588", resolved=False)
-    assert "\n  weight_bits       8\n" in text
-    assert "\n  dynamic_batch     False\n" in text
+    assert "\n  weight_bits            8\n" in text
+    assert "\n  static_shapes          True\n" in text
+    assert "\n  peak_ops_per_s.int8    6e+12 (vendor: Rockchip's 6 TOPS, all three cores)" in text
 
 
 def test_a_shipped_recipe_is_found_by_name_and_by_path(recipes: Path, tmp_path: Path) -> None:

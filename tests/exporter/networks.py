@@ -26,7 +26,7 @@ from compress.targets import Target
 GENERIC = Target(
     "generic", "", "onnx-cpu", 21, 10, tuple(range(2, 9)), tuple(range(4, 9)), ("tensor", "channel", "group")
 )
-STATIC = replace(GENERIC, name="static", runtime="rknn", opset=19, ir_version=9, dynamic_batch=False)
+STATIC = replace(GENERIC, name="static", runtime="rknn", opset=19, ir_version=9, static_shapes=True)
 
 
 class Network(nn.Module):

@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 import compress
 from compress.passes import REGISTRY
 from compress.recipe import json_schema
-from compress.recipe.schema import descriptions, schema_of, summary
+from compress.schemas import descriptions, schema_of, summary
 
 PACKAGE = Path(compress.__file__).parent
 GOOD = [
