@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from compress.applying import apply_resumably, deterministic
 from compress.budget import misses
-from compress.errors import ArtefactError, require
+from compress.errors import ArtefactError, CompressError, require
 from compress.exporter.card import write_card
 from compress.files import write_text
 from compress.fingerprint import fingerprint, versions
@@ -64,6 +64,8 @@ def run(
 
     Raises CompressError for whatever is wrong with the recipe, the model or the data.
     """
+    if recipe.targets:
+        raise CompressError(f"{recipe.name} names several targets: run each of recipe.each()")
     place = place_of(recipe, output, command)
     return run_at(place, force=force, allow_code=allow_code, reporter=reporter or Reporter())
 

@@ -34,14 +34,18 @@ class Job:
         return shlex.join(["compress", verb, self.asked, *sets, *options])
 
 
-def read_jobs(recipes: Sequence[str], overrides: Sequence[str] = ()) -> list[Job]:
-    """Parse all; `overrides` apply to each.  Raises RecipeError with the problems of all of them."""
+def read_jobs(recipes: Sequence[str], overrides: Sequence[str] = (), *, apart: bool = True) -> list[Job]:
+    """Parse all; `overrides` apply to each.  Raises RecipeError with the problems of all of them.
+
+    apart  whether a recipe of several targets is as many jobs.
+    """
     jobs: list[Job] = []
     problems: list[str] = []
     for asked in recipes:
         try:
             path = find_recipe(asked)
-            jobs.append(Job(asked, path, tuple(overrides), parse(path, overrides)))
+            recipe = parse(path, overrides)
+            jobs += [Job(asked, path, tuple(overrides), each) for each in (recipe.each() if apart else [recipe])]
         except RecipeError as error:
             problems += error.problems
     problems += same_named(jobs, "its name")

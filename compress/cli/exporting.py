@@ -40,7 +40,7 @@ def export(
     from compress.progress import reporter_for
 
     kind = check_type(type)
-    [job] = preflight.read_jobs([recipe], overrides or ())
+    [job] = preflight.read_jobs([recipe], overrides or (), apart=False)
     exporting.check_recipe(job.recipe)
     file = output or exporting.default_file(job.recipe, runs, kind)
     refuse_existing(file, force)

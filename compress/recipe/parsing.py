@@ -16,6 +16,7 @@ from compress.models.selectors import selector_problems
 from compress.models.source import KINDS, ModelSource
 from compress.passes import REGISTRY, Pass
 from compress.recipe.between import check_alone, check_opset, check_room, check_scores
+from compress.recipe.devices import devices_of
 from compress.recipe.reading import read
 from compress.recipe.sections import (
     TASKS,
@@ -32,11 +33,23 @@ from compress.recipe.sections import (
 )
 from compress.recipe.sources import gather
 from compress.recipe.tree import Node, Problems, at, nearest
-from compress.targets import Target, load, names
+from compress.targets import Target
 
 T = TypeVar("T")
 
-SECTIONS = ("name", "model", "task", "calibration", "passes", "target", "budget", "evaluate", "export", "seed")
+SECTIONS = (
+    "name",
+    "model",
+    "task",
+    "calibration",
+    "passes",
+    "target",
+    "targets",
+    "budget",
+    "evaluate",
+    "export",
+    "seed",
+)
 _REQUIRED = {
     "name": "write name: my-recipe",
     "model": "write model: package:efficientnet-lite0, or another source",
@@ -75,12 +88,12 @@ def _recipe(root: Node, problems: Problems, check_files: bool) -> Recipe | None:
     def section(key: str, cls: type[T], default: T | None) -> T | None:
         return read(cls, sections[key], key, problems) if key in sections else default
 
-    target = _target(sections.get("target"), problems)
+    devices = devices_of(sections, problems)
     name = section("name", Name, None)
     task = _task(sections.get("task"), problems, check_files)
     model = _model(sections.get("model"), _task_name(sections.get("task")), problems, check_files)
     calibration = section("calibration", Calibration, Calibration())
-    passes = _passes(sections.get("passes"), target, task, problems, check_files)
+    passes = _passes(sections.get("passes"), devices, task, problems, check_files)
     budget = section("budget", Budget, Budget())
     evaluate = section("evaluate", Evaluate, Evaluate())
     export = section("export", Export, Export())
@@ -91,25 +104,15 @@ def _recipe(root: Node, problems: Problems, check_files: bool) -> Recipe | None:
         check_room(passes, budget, sections.get("passes"), problems)
     if passes is not None and budget is not None and evaluate is not None and not evaluate.float_model:
         check_alone(passes, budget, sections, problems)
-    if export is not None and target is not None:
-        check_opset(export, target, sections.get("export"), problems)
-    if name is None or model is None or task is None or calibration is None or passes is None or target is None:
+    if export is not None:
+        for device in devices.values():
+            check_opset(export, device, sections.get("export"), problems)
+    if name is None or model is None or task is None or calibration is None or passes is None or not devices:
         return None
     if budget is None or evaluate is None or export is None or seed is None:
         return None
-    return Recipe(name, model, task, calibration, passes, target.name, budget, evaluate, export, seed)
-
-
-def _target(node: Node | None, problems: Problems) -> Target | None:
-    if node is None:
-        return load("generic")
-    if isinstance(node.value, str) and node.value in names():
-        return load(node.value)
-    if isinstance(node.value, str):
-        problems.add(node.place, unknown("target", node.value, names()))
-    else:
-        problems.add(node.place, f"target is {node.shown()}: write one of {', '.join(names())}")
-    return None
+    first, several = next(iter(devices)), tuple(devices) if len(devices) > 1 else ()
+    return Recipe(name, model, task, calibration, passes, first, budget, evaluate, export, seed, several)
 
 
 def _model(node: Node | None, task: str | None, problems: Problems, check_files: bool) -> ModelSource | None:
@@ -157,19 +160,23 @@ def _task(node: Node | None, problems: Problems, check_files: bool) -> TaskSpec 
 
 
 def _passes(
-    node: Node | None, target: Target | None, task: TaskSpec | None, problems: Problems, check_files: bool
+    node: Node | None,
+    devices: Mapping[str, Target],
+    task: TaskSpec | None,
+    problems: Problems,
+    check_files: bool,
 ) -> tuple[Pass, ...] | None:
     if node is None:
         return ()
     if not isinstance(node.value, tuple):
         problems.add(node.place, f"passes is {node.shown()}: write a list, a '- ' before each pass")
         return None
-    passes = [_pass(item, target, task, problems, check_files) for item in node.items]
+    passes = [_pass(item, devices, task, problems, check_files) for item in node.items]
     return None if None in passes else tuple(each for each in passes if each is not None)
 
 
 def _pass(
-    node: Node, target: Target | None, task: TaskSpec | None, problems: Problems, check_files: bool
+    node: Node, devices: Mapping[str, Target], task: TaskSpec | None, problems: Problems, check_files: bool
 ) -> Pass | None:
     named = _one_key(node, "pass", REGISTRY, problems)
     if named is None:
@@ -178,8 +185,8 @@ def _pass(
     built = read(REGISTRY[name], parameters, name, problems)
     if built is None:
         return None
-    if target is not None:
-        _tell(name, built.problems(target), parameters, problems)
+    wrong = dict.fromkeys(problem for device in devices.values() for problem in built.problems(device))
+    _tell(name, wrong, parameters, problems)
     if task is not None:
         _tell(name, built.task_problems(task.name, _languages(task)), parameters, problems)
         for key, file in built.files().items() if check_files else ():

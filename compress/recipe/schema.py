@@ -19,6 +19,7 @@ REQUIRED = ("name", "model", "task")
 
 def json_schema() -> Schema:
     """The schema of a recipe file: JSON Schema draft 7, which every editor knows.  Deterministic."""
+    target = {"anyOf": [{"const": name, "description": load(name).description} for name in names()]}
     properties = {
         "extends": {
             "type": "string",
@@ -29,10 +30,8 @@ def json_schema() -> Schema:
         "task": {"anyOf": _choices(TASKS)},
         "calibration": _or_empty(schema_of(Calibration)),
         "passes": {"type": ["array", "null"], "items": {"anyOf": _choices(REGISTRY)}, "default": []},
-        "target": {
-            "anyOf": [{"const": name, "description": load(name).description} for name in names()],
-            "default": "generic",
-        },
+        "target": {**target, "default": "generic"},
+        "targets": {"type": ["array", "null"], "items": target, "minItems": 1},
         "budget": _or_empty(_budget()),
         "evaluate": _or_empty(schema_of(Evaluate)),
         "export": _or_empty(schema_of(Export)),

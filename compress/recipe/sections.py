@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, MinLen
@@ -254,6 +255,7 @@ class Recipe:
     calibration  the inputs that passes learn from.
     passes       what is done to the model, in this order; none: the float model is exported.
     target       the device, by name.
+    targets      in its place several devices: a run, an artefact and a row for each, NAME-TARGET.
     budget       what the result must keep to.
     evaluate     how the artefact is measured.
     export       how the artefact is written.
@@ -270,6 +272,13 @@ class Recipe:
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
     seed: Seed = 0
+    targets: tuple[str, ...] = ()
+
+    def each(self) -> list[Recipe]:
+        """A recipe for each of its targets; itself if it names one."""
+        if not self.targets:
+            return [self]
+        return [replace(self, name=f"{self.name}-{Path(name).stem}", target=name, targets=()) for name in self.targets]
 
     def device(self) -> Target:
         """The target, with the opset that the recipe asks for.  Raises RecipeError if there is none of that name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ def gather(source: Path | str | Mapping[str, object], overrides: Sequence[str], 
     root = long_form(root)
     for number, text in enumerate(overrides):
         root = long_form(override(root, text, len(chain) + number, problems))
+        root = replace(root, value=_of_one(root.mapping, [text.partition("=")[0].strip()]))
     return root
 
 
@@ -93,11 +94,17 @@ def _plain(data: Mapping[str, object], problems: Problems) -> Node | None:
 
 def _merge_recipes(base: Node, child: Node) -> Node:
     """`child` over `base`: mappings are merged, all else is replaced; a short form replaces the whole section."""
-    merged = dict(long_form(base).mapping)
+    merged = _of_one(long_form(base).mapping, child.mapping)
     for key, node in child.mapping.items():
         other_task = key == "task" and key in merged and node.mapping.keys() != merged[key].mapping.keys()
         merged[key] = node if key not in merged or other_task else _merge(merged[key], node)
     return replace(child, value=merged)
+
+
+def _of_one(before: Mapping[str, Node], given: Collection[str]) -> dict[str, Node]:
+    """The entries without a target where targets are given, and the other way round."""
+    other = {"target": "targets", "targets": "target"}
+    return {key: node for key, node in before.items() if key not in other or key in given or other[key] not in given}
 
 
 def _merge(base: Node, child: Node) -> Node:

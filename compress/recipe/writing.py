@@ -14,9 +14,12 @@ from compress.recipe.yaml_source import add_resolvers
 
 def dump(recipe: Recipe) -> dict[str, Any]:
     """The recipe as dict, list and scalar, in long form with every default: `parse(dump(recipe)) == recipe`."""
-    data: dict[str, Any] = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+    unused = "target" if recipe.targets else "targets"
+    data: dict[str, Any] = {each.name: getattr(recipe, each.name) for each in fields(recipe) if each.name != unused}
     for section in ("model", "calibration", "budget", "evaluate", "export"):
         data[section] = _plain(data[section])
+    if recipe.targets:
+        data["targets"] = list(recipe.targets)
     data["task"] = {recipe.task.name: _plain(recipe.task)}
     data["passes"] = [{each.name: _plain(each)} for each in recipe.passes]
     return data

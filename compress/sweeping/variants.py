@@ -112,7 +112,7 @@ def read_variants(recipes: Sequence[str], overrides: Sequence[str], variations: 
         return read_jobs(recipes, overrides)
     jobs: list[Job] = []
     problems: list[str] = []
-    for base in read_jobs(recipes, overrides):
+    for base in read_jobs(recipes, overrides, apart=False):
         for chosen, suffix in suffixes(variations).items():
             texts = (*overrides, *chosen, f"name={base.recipe.name}{suffix}")
             try:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from compress import pipeline
+from compress.budget import both
 from compress.cli import app
 
 pytestmark = pytest.mark.usefixtures("workplace")
@@ -68,7 +69,7 @@ def test_another_result_is_not_overwritten_unless_it_is_forced() -> None:
     assert forced.exit_code == 1
     assert forced.stderr == ""
     row = json.loads(forced.stdout)[1]
-    assert row["misses"] == [f"the model file takes {row['model_bytes']:,} bytes, the budget allows 10,000"]
+    assert row["misses"] == [f"the artefact takes {both(row['size_bytes'])}, the budget allows {both(10_000)}"]
     assert Path("runs/tiny/artefact/model.onnx").stat().st_size == row["model_bytes"]
     again = compress("run", "tiny.yaml", "--set", "budget.size=10kB")
     assert again.exit_code == 1
