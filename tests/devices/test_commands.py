@@ -68,7 +68,7 @@ def test_a_forecast_of_a_file_is_printed(tmp_path: Path) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rounds of few graphs."""
     monkeypatch.setattr(calibrating, "_SECONDS", 0.0)
-    few = [benches._chain(), benches._product(64, 64, 64), benches._packed_product(8, 64, 64, 4)]
+    few = [benches._chain(), benches._product(64, 64, 64), benches._packed_product("row_ops_per_s.int4", 1, 64, 64, 4)]
     monkeypatch.setattr(calibrating, "benches", lambda: few)
 
 
@@ -85,4 +85,7 @@ def test_measured_figures_become_a_target_and_are_compared(tmp_path: Path) -> No
     assert mine.peak_ops_per_s.float32 is not None
     assert mine.weight_bits == load("x86-vnni").weight_bits
     [compared] = compare(found, mine, 8)
-    assert compared.error == pytest.approx(compared.forecast_ms / compared.measured_ms - 1)
+    assert compared.p10_ms <= compared.p50_ms
+    assert compared.error == pytest.approx(compared.forecast_ms / compared.p50_ms - 1)
+    assert compared.undisturbed_error >= compared.error
+    assert calibrating.comparison_table([compared]).endswith(f"{path}, run")
