@@ -92,7 +92,7 @@ def written(calibration: Calibration, base: str, threads: int) -> str:
     lines = [
         f"# This machine, measured by compress calibrate-target: {this_machine(threads)}.",
         f"extends: {base}",
-        f"description: {this_machine(threads).cpu}, {threads} threads (measured)",
+        f"description: {this_machine(threads).cpu}, {_threads(threads)} (measured)",
     ]
     above = ""
     for name, figure in calibration.figures.items():
@@ -130,7 +130,11 @@ def _figures(given: Sequence[Bench], seconds: Sequence[float], threads: int) -> 
 
 def _note(abouts: Sequence[str], threads: int) -> str:
     what = abouts[0] if len(abouts) == 1 else f"median of {'; '.join(abouts)}"
-    return f"{what}; {threads} threads"
+    return f"{what}; {_threads(threads)}"
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' if number > 1 else ''}"
 
 
 def _of_bench(bench: Bench, threads: int) -> Callable[[], object]:

@@ -34,6 +34,19 @@ def test_an_artefact_is_checked_against_its_own_target_and_others(tmp_path: Path
     assert [each["rule"] for each in plain[0]["found"] if not each["is_note"]] == ["opset", "dynamic-axis"]
 
 
+def test_a_recipe_is_checked_against_targets_in_place_of_its_own(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    passes = "passes: [quantize.static]"
+    recipe.write_text(f"name: tiny\nmodel: timm:resnet10t\ntask: image_classification\n{passes}\n")
+    done = run("check", recipe, "--target", "apple-ane", "--target", "nvidia-t4")
+    assert done.exit_code == 2
+    told = f"error: {recipe}:4: quantize.static: num_bits is 8: target"
+    assert done.stderr.splitlines() == [
+        f"{told} apple-ane runs float activations only",
+        f"{told} nvidia-t4 runs int8 activations with zero point 0 alone, and uint8 ones are written",
+    ]
+
+
 def test_bad_input_is_told_without_a_traceback(tmp_path: Path) -> None:
     path = conv(tmp_path)
     (tmp_path / "broken.onnx").write_bytes(b"no model")
