@@ -199,7 +199,10 @@ def calibrate_target(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure this machine's bandwidth and peaks, and write them as a target that forecasts stand on."""
+    """Measure this machine's bandwidth and peaks, and write them as a target that forecasts stand on.
+
+    Every run is in turn with all others; a figure is of its fastest tenth. Takes about half a minute.
+    """
     from compress.cli import devices
 
     typer.echo(devices.calibrated(artefacts or [], output, base, threads, tokens, force, quiet))

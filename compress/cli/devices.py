@@ -39,13 +39,21 @@ def checked_recipes(
 
     from compress import preflight
 
+    problems: list[str] = []
     for target in targets or (None,):
         with_target = [*overrides, *([] if target is None else [f"target={target}"])]
-        jobs = preflight.read_jobs(names, with_target)
-        for note in preflight.check_jobs(jobs, allow_code=allow_code, lenient=True):
+        try:
+            jobs = preflight.read_jobs(names, with_target)
+            notes = preflight.check_jobs(jobs, allow_code=allow_code, lenient=True)
+        except RecipeError as error:
+            problems += error.problems
+            continue
+        for note in notes:
             typer.echo(f"note: {note}", err=True)
         for job in jobs:
             yield f"{job.path}{'' if target is None else f', target {target}'}: no problems found"
+    if problems:
+        raise RecipeError(list(dict.fromkeys(problems)))
 
 
 def checked(artefacts: Sequence[Path], targets: Sequence[str], as_json: bool) -> tuple[str, bool]:

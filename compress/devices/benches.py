@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CHAIN = 200  # kernels with nothing to do
+_LAYERS = 6  # of depthwise convolutions: around a single one the change of layout takes longer than itself
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,17 @@ def benches() -> list[Bench]:
         _convolution("peak_ops_per_s.int8", 128, 128, 3, 28, quantized=True),
         _convolution("peak_ops_per_s.int8", 64, 256, 1, 28, quantized=True),
         _convolution("depthwise_ops_per_s.int8", 192, 192, 3, 28, depthwise=True, quantized=True),
-        _packed_product(128, 1024, 2048, 4),
+        _packed_product("peak_ops_per_s.int4", 128, 1024, 2048, 4),
+        _packed_product("row_ops_per_s.int4", 1, 2048, 8192, 4),
+        _packed_product("row_ops_per_s.int8", 1, 2048, 8192, 8),
     ]
 
 
 class _Graph:
-    """Nodes one after another; the input is 'x'."""
+    """Nodes one after another; the input is 'x', float32 or, for quantized layers, its codes in uint8."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
+    def __init__(self, shape: tuple[int, ...], *, codes: bool = False) -> None:
+        self.shape, self.codes = shape, codes
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
 
@@ -63,12 +66,16 @@ class _Graph:
     def bench(self, output: str, figure: str, about: str, work: float) -> Bench:
         from onnx import TensorProto, helper
 
-        given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)]
-        made = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)]
+        kind = TensorProto.UINT8 if self.codes else TensorProto.FLOAT
+        given = [helper.make_tensor_value_info("x", kind, self.shape)]
+        made = [helper.make_tensor_value_info(output, kind, None)]
         graph = helper.make_graph(self.nodes, "bench", given, made, self.initializers)
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, ir_version=10, opset_imports=opsets)
-        return Bench(figure, about, model, {"x": _random(*self.shape)}, work)
+        numbers = (
+            np.random.default_rng(0).integers(0, 256, self.shape, np.uint8) if self.codes else _random(*self.shape)
+        )
+        return Bench(figure, about, model, {"x": numbers}, work)
 
 
 def _random(*shape: int) -> NDArray[np.float32]:
@@ -108,22 +115,20 @@ def _convolution(
     quantized: bool = False,
 ) -> Bench:
     """One convolution of [1, channels, size, size]; quantized: in uint8 and int8, as static quantization writes it."""
-    graph = _Graph((1, channels, size, size))
-    groups = channels if depthwise else 1
-    weight = _random(filters, channels // groups, kernel, kernel)
-    layer = {"pads": [kernel // 2] * 4, "group": groups}
-    if quantized:
-        output = _qdq(graph, graph.op("Conv", _qdq(graph, "x"), _codes(graph, weight), **layer))
-    else:
-        output = graph.op("Conv", "x", graph.constant(weight), **layer)
-    kind = "depthwise " if depthwise else ""
-    about = f"{kind}Conv {kernel} × {kernel} of {channels} → {filters} channels, {size} × {size}"
-    return graph.bench(output, figure, about, 2.0 * filters * size * size * weight[0].size)
-
-
-def _qdq(graph: _Graph, name: str) -> str:
+    graph = _Graph((1, channels, size, size), codes=quantized)
+    groups, layers = channels if depthwise else 1, _LAYERS if depthwise else 1
+    weight, value = _random(filters, channels // groups, kernel, kernel), "x"
+    shared: dict[str, Any] = {"pads": [kernel // 2] * 4, "group": groups}
     scale, zero = graph.constant(np.array(0.05, np.float32)), graph.constant(np.array(128, np.uint8))
-    return graph.op("DequantizeLinear", graph.op("QuantizeLinear", name, scale, zero), scale, zero)
+    for _ in range(layers):
+        if quantized:
+            floats = graph.op("DequantizeLinear", value, scale, zero)
+            value = graph.op("QuantizeLinear", graph.op("Conv", floats, _codes(graph, weight), **shared), scale, zero)
+        else:
+            value = graph.op("Conv", value, graph.constant(weight), **shared)
+    kind = f"{layers} depthwise Convs" if depthwise else "Conv"
+    about = f"{kind} {kernel} × {kernel} of {channels} → {filters} channels, {size} × {size}"
+    return graph.bench(value, figure, about, 2.0 * layers * filters * size * size * weight[0].size)
 
 
 def _codes(graph: _Graph, weight: NDArray[np.float32]) -> str:
@@ -133,7 +138,7 @@ def _codes(graph: _Graph, weight: NDArray[np.float32]) -> str:
     return graph.op("DequantizeLinear", *(graph.constant(each) for each in (codes, scales, zeros)), axis=0)
 
 
-def _packed_product(rows: int, inner: int, columns: int, bits: int) -> Bench:
+def _packed_product(figure: str, rows: int, inner: int, columns: int, bits: int) -> Bench:
     """MatMulNBits in groups of 32, at the accuracy level that this program writes."""
     graph, block = _Graph((rows, inner)), 32
     codes = np.random.default_rng(0).integers(0, 256, (columns, inner // block, block * bits // 8), np.uint8)
@@ -151,4 +156,4 @@ def _packed_product(rows: int, inner: int, columns: int, bits: int) -> Bench:
         accuracy_level=4,
     )
     about = f"MatMulNBits of {bits} bits, {rows} × {inner} × {columns}"
-    return graph.bench(output, f"peak_ops_per_s.int{bits}", about, 2.0 * rows * inner * columns)
+    return graph.bench(output, figure, about, 2.0 * rows * inner * columns)

@@ -15,6 +15,7 @@ from compress.devices.trace import Step, Tensor
 from compress.targets import Target
 
 Arithmetic = Literal["float", "int8", "int4"]
+Form = Literal["dense", "depthwise", "row"]
 
 _WEIGHT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}  # position of the second factor; 1 in all others
 _CONVOLUTIONS = {"Conv", "FusedConv", "ConvInteger", "QLinearConv"}
@@ -56,13 +57,14 @@ _MOVES = VIEWS | _LOOKUPS | {"Transpose", "Concat", "Split", "Cast", "Expand", "
 class Cost:
     """arithmetic  in which the products are computed.
     products    operations of products and convolutions, at the peak.
-    depthwise   whether they are a depthwise convolution's, which has no reuse for a matrix unit.
+    form        of the products: 'depthwise' for such a convolution's, which reuses no weight; 'row' for one row with
+                packed weights, each of which is decoded for one product; else 'dense'.
     others      operations of anything else, for the energy.
     """
 
     arithmetic: Arithmetic
     products: int
-    depthwise: bool
+    form: Form
     others: int
     bytes_read: int
     bytes_written: int
@@ -79,7 +81,7 @@ def cost(kernel: Kernel, target: Target) -> Cost:
     return Cost(
         arithmetic=_arithmetic(kernel, target),
         products=products,
-        depthwise=is_depthwise(step),
+        form=_form(step),
         others=0 if products and step.op not in _ATTENTION else _other_operations(step),
         bytes_read=_read(step, target),
         bytes_written=0 if step.op in VIEWS else sum(tensor_bytes(tensor, target) for tensor in step.outputs),
@@ -93,12 +95,12 @@ def tensor_bytes(tensor: Tensor, target: Target) -> int:
     return (tensor.elements * bits + 7) // 8
 
 
-def is_depthwise(step: Step) -> bool:
-    """Whether each output channel of a convolution reads one input channel alone."""
-    if step.op not in _CONVOLUTIONS or int(step.attributes.get("group", 1)) == 1:
-        return False
-    weight = step.inputs[_WEIGHT.get(step.op, 1)]
-    return weight is not None and weight.shape[1] == 1
+def _form(step: Step) -> Form:
+    if step.op == "MatMulNBits" and step.given[0].elements == int(step.attributes["K"]):
+        return "row"
+    if step.op in _CONVOLUTIONS and int(step.attributes.get("group", 1)) > 1 and _weight(step).shape[1] == 1:
+        return "depthwise"
+    return "dense"
 
 
 def product_operations(step: Step) -> int:

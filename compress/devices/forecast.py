@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.devices.costs import Arithmetic, Cost, cost
+from compress.devices.costs import Arithmetic, Cost, Form, cost
 from compress.devices.kernels import kernels
 from compress.devices.memory import Memory, memory
 from compress.devices.phases import Phase, phases
@@ -101,18 +101,18 @@ class _Figures:
         """Raise ArtefactError that names each figure that is missing."""
         missing = [] if self.target.bandwidth_bytes_per_s else ["bandwidth_bytes_per_s"]
         needed = {self.number(each.arithmetic) for each in costs if each.products}
-        missing += [f"peak_ops_per_s.{number}" for number in sorted(needed) if not self._peak(number, False)]
+        missing += [f"peak_ops_per_s.{number}" for number in sorted(needed) if not self._peak(number, "dense")]
         if missing:
             raise ArtefactError(
                 f"target {self.target.name} states no {', no '.join(missing)}: write a file with 'extends: "
                 f"{self.target.name}' and the figures, and name it by its path; or measure: compress calibrate-target"
             )
 
-    def _peak(self, number: str, depthwise: bool) -> tuple[str, Figure] | None:
-        fields: list[tuple[str, ByType]] = [("peak_ops_per_s", self.target.peak_ops_per_s)]
-        if depthwise:
-            fields.insert(0, ("depthwise_ops_per_s", self.target.depthwise_ops_per_s))
-        for name, figures in fields:
+    def _peak(self, number: str, form: Form) -> tuple[str, Figure] | None:
+        """The figure of that form of products, or the peak in its place, with its name."""
+        names = {"dense": [], "depthwise": ["depthwise_ops_per_s"], "row": ["row_ops_per_s"]}[form]
+        for name in (*names, "peak_ops_per_s"):
+            figures: ByType = getattr(self.target, name)
             figure = figures.get(number)
             if figure is not None:
                 return f"{name}.{number}", figure
@@ -125,11 +125,11 @@ class _Figures:
         self.taken["bandwidth_bytes_per_s"] = bandwidth
         by_memory, by_compute, start = each.bytes_moved / bandwidth.value, 0.0, 0.0
         if each.products:
-            found = self._peak(self.number(each.arithmetic), each.depthwise)
+            found = self._peak(self.number(each.arithmetic), each.form)
             assert found is not None
             self.taken[found[0]] = found[1]
             by_compute = each.products / found[1].value
-        if self.target.kernel_seconds is not None and each.bytes_moved:
+        if self.target.kernel_seconds is not None:
             self.taken["kernel_seconds"] = self.target.kernel_seconds
             start = self.target.kernel_seconds.value
         longest = max(by_memory, by_compute)

@@ -69,7 +69,7 @@ def _by_operator(forecast: Forecast) -> list[tuple[str, ...]]:
 
 def _kind(kernel: KernelForecast) -> str:
     """The operator, with what decides its speed."""
-    marks = ["depthwise"] if kernel.cost.depthwise else []
+    marks: list[str] = [kernel.cost.form] if kernel.cost.products and kernel.cost.form != "dense" else []
     marks += [kernel.cost.arithmetic] if kernel.cost.products and kernel.cost.arithmetic != "float" else []
     return f"{kernel.operator} ({', '.join(marks)})" if marks else kernel.operator
 

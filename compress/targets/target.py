@@ -42,6 +42,7 @@ class Target:
     bandwidth_bytes_per_s    between that memory and the processor, reading or writing.
     peak_ops_per_s           of matrix products and convolutions; a multiply and an add are two operations.
     depthwise_ops_per_s      of depthwise convolutions, where they reach less than the peak.
+    row_ops_per_s            of one row by packed weights (MatMulNBits), each of which is decoded for one product.
     kernel_seconds           that each kernel takes beside its work.
     power_watts              of the whole device at work.
     picojoules_per_byte      moved between memory and processor.
@@ -70,6 +71,7 @@ class Target:
     bandwidth_bytes_per_s: Figure | None = None
     peak_ops_per_s: ByType = field(default_factory=ByType)
     depthwise_ops_per_s: ByType = field(default_factory=ByType)
+    row_ops_per_s: ByType = field(default_factory=ByType)
     kernel_seconds: Figure | None = None
     power_watts: Figure | None = None
     picojoules_per_byte: Figure | None = None
@@ -91,6 +93,7 @@ FIGURES = (
     "bandwidth_bytes_per_s",
     "peak_ops_per_s",
     "depthwise_ops_per_s",
+    "row_ops_per_s",
     "kernel_seconds",
     "power_watts",
     "picojoules_per_byte",

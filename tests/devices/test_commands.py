@@ -34,6 +34,19 @@ def test_an_artefact_is_checked_against_its_own_target_and_others(tmp_path: Path
     assert [each["rule"] for each in plain[0]["found"] if not each["is_note"]] == ["opset", "dynamic-axis"]
 
 
+def test_a_recipe_is_checked_against_targets_in_place_of_its_own(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    passes = "passes: [quantize.static]"
+    recipe.write_text(f"name: tiny\nmodel: timm:resnet10t\ntask: image_classification\n{passes}\n")
+    done = run("check", recipe, "--target", "apple-ane", "--target", "nvidia-t4")
+    assert done.exit_code == 2
+    told = f"error: {recipe}:4: quantize.static: num_bits is 8: target"
+    assert done.stderr.splitlines() == [
+        f"{told} apple-ane runs float activations only",
+        f"{told} nvidia-t4 runs int8 activations with zero point 0 alone, and uint8 ones are written",
+    ]
+
+
 def test_bad_input_is_told_without_a_traceback(tmp_path: Path) -> None:
     path = conv(tmp_path)
     (tmp_path / "broken.onnx").write_bytes(b"no model")
@@ -68,7 +81,7 @@ def test_a_forecast_of_a_file_is_printed(tmp_path: Path) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rounds of few graphs."""
     monkeypatch.setattr(calibrating, "_SECONDS", 0.0)
-    few = [benches._chain(), benches._product(64, 64, 64), benches._packed_product(8, 64, 64, 4)]
+    few = [benches._chain(), benches._product(64, 64, 64), benches._packed_product("row_ops_per_s.int4", 1, 64, 64, 4)]
     monkeypatch.setattr(calibrating, "benches", lambda: few)
 
 
@@ -85,4 +98,7 @@ def test_measured_figures_become_a_target_and_are_compared(tmp_path: Path) -> No
     assert mine.peak_ops_per_s.float32 is not None
     assert mine.weight_bits == load("x86-vnni").weight_bits
     [compared] = compare(found, mine, 8)
-    assert compared.error == pytest.approx(compared.forecast_ms / compared.measured_ms - 1)
+    assert compared.p10_ms <= compared.p50_ms
+    assert compared.error == pytest.approx(compared.forecast_ms / compared.p50_ms - 1)
+    assert compared.undisturbed_error >= compared.error
+    assert calibrating.comparison_table([compared]).endswith(f"{path}, run")

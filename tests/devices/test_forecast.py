@@ -63,6 +63,9 @@ def test_packed_weights_are_read_packed_and_multiplied_by_the_integer_kernel(tmp
     assert (kernel.cost.arithmetic, kernel.cost.products) == ("int4", 2 * 64 * 32)
     assert kernel.cost.bytes_read == 4 * 64 + 32 * 64 // 2 + 4 * 64
     assert set(found.figures) == {"bandwidth_bytes_per_s", "peak_ops_per_s.int4"}
+    device = figured(tmp_path, bandwidth_bytes_per_s=1e12, peak_ops_per_s={"int8": 1e9}, row_ops_per_s={"int8": 1e3})
+    [found] = forecast(path, device)
+    assert found.seconds == pytest.approx(2 * 64 * 32 / 1e3)
 
 
 def test_a_stored_weight_counts_as_it_is_decoded(tmp_path: Path) -> None:
@@ -122,6 +125,7 @@ def test_depthwise_convolutions_and_kernels_have_figures_of_their_own(tmp_path: 
     figures = {"bandwidth_bytes_per_s": 1e12, "peak_ops_per_s": {"float32": 1e12}}
     [found] = forecast(path, figured(tmp_path, **figures, depthwise_ops_per_s={"float32": 1e3}, kernel_seconds=0.5))
     assert found.seconds == pytest.approx(2 * 4 * 64 * 9 / 1e3 + 0.5)
+    assert "Conv (depthwise)" in as_text(found)
     assert set(found.figures) == {"bandwidth_bytes_per_s", "depthwise_ops_per_s.float32", "kernel_seconds"}
 
 
