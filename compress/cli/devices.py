@@ -12,6 +12,7 @@ from compress.devices.forecast import forecast
 from compress.devices.phases import is_artefact
 from compress.devices.rendering import as_plain, as_text
 from compress.errors import CompressError, RecipeError
+from compress.files import write_text
 from compress.progress import reporter_for
 from compress.runtime.artefact import MANIFEST, open_artefact
 from compress.targets import load
@@ -125,8 +126,7 @@ def calibrated(
     load(base)
     calibration = calibrate(artefacts, threads, tokens, reporter_for(quiet))
     text = written(calibration, base, threads)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
+    write_text(output, text)
     lines = [text.rstrip(), f"written to {output}"]
     if artefacts:
         lines.append(comparison_table(compare(calibration, load(str(output)), tokens)))
