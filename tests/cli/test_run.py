@@ -54,6 +54,7 @@ def test_a_finished_run_is_not_done_again(done: Path) -> None:
     assert again.stdout == (done / "stdout").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_another_result_is_not_overwritten_unless_it_is_forced() -> None:
     before = Path("runs/tiny/artefact/compress.json").read_bytes()

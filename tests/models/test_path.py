@@ -145,7 +145,7 @@ def test_missing_files_other_formats_and_missing_architectures(tmp_path: Path) -
             load_model(source)
 
 
-@pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), ("resnet56", 9)])
+@pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), pytest.param("resnet56", 9, marks=pytest.mark.slow)])
 def test_the_cifar_resnets_reach_their_accuracy(assets: Path, name: str, blocks: int) -> None:
     known = json.loads((assets / "resnets.json").read_text())[f"{name}-cifar10"]
     loaded = load_model(ModelSource(f"path:{assets}/{name}-cifar10.safetensors", architecture=f"cifar:{name}"))

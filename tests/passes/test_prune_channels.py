@@ -295,6 +295,7 @@ def test_a_killed_run_goes_on_with_the_narrower_model(tmp_path: Path) -> None:
     assert structure_of(resumed) == structure_of(expected)
 
 
+@pytest.mark.slow
 def test_the_artefact_is_smaller_and_the_same_function(tmp_path: Path) -> None:
     x = images(2, 32).numpy()
     sizes = []

@@ -97,7 +97,8 @@ def test_a_translator_becomes_a_measured_artefact_that_verifies(model: str, tmp_
     assert {check.verdict for check in found.checks} == {Verdict.EXACT}
 
 
-@pytest.mark.parametrize("model", ["tiny-gemma3", pytest.param("tiny-m2m100", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["tiny-gemma3", "tiny-m2m100"])
 def test_a_trimmed_translator_resumes_and_verifies(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = parse(RECIPE.replace("passes:\n", TRIM.lstrip()).format(model=model))
     apply_one, export = applying.apply_one, TranslationJob.export

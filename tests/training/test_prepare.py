@@ -169,6 +169,7 @@ def test_in_ddp_the_losses_are_the_same(name: str) -> None:
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf"
 )  # torch.compile's own look at it
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["all, taught", pytest.param("observed", marks=pytest.mark.slow)])
 def test_torch_compile_traces_the_forward_whole_and_changes_nothing(name: str) -> None:
     torch._dynamo.reset()
