@@ -74,30 +74,35 @@ def second_order(
         rows += len(output)
         for name, layer in layers.items():
             with torch.no_grad():
-                float_weight = layer.weight.detach()
-                for number, trial in enumerate(trials[name]):
-                    sums[name][number] += _lost(layer, trial() - float_weight, seen[name])
+                for number, lost in enumerate(_lost(layer, trials[name], seen[name])):
+                    sums[name][number] += lost
     return {name: [0.5 * total / rows for total in totals] for name, totals in sums.items()}
 
 
-def _lost(layer: Weighted, difference: Tensor, seen: Sequence[tuple[Tensor, Tensor]]) -> float:
-    total = 0.0
-    for x, gradient in seen:
-        product = gradient * _applied(layer, difference, x)
-        each = product.flatten(1).sum(1) if isinstance(layer, nn.Conv1d | nn.Conv2d) else product.sum(-1)
-        total += float(each.square().sum())
-    return total
+def _lost(layer: Weighted, weights: Sequence[Trial], seen: Sequence[tuple[Tensor, Tensor]]) -> Iterator[float]:
+    """For each of the weights the sum of (g · what the layer then gives in addition)²."""
+    before = [layer.forward(x) for x, _ in seen]
+    for trial in weights:
+        total = 0.0
+        with _in_place_of(layer, trial()):
+            for (x, gradient), output in zip(seen, before, strict=True):
+                product = gradient * (layer.forward(x) - output)  # the layer itself: some pad, some scale
+                each = product.flatten(1).sum(1) if isinstance(layer, nn.Conv1d | nn.Conv2d) else product.sum(-1)
+                total += float(each.square().sum())
+        yield total
 
 
-def _applied(layer: Weighted, weight: Tensor, x: Tensor) -> Tensor:
-    """The layer's output for `weight` in place of its own, without its bias."""
-    if isinstance(layer, nn.Embedding):  # some scale what they look up
-        scale: float | Tensor = getattr(layer, "embed_scale", 1.0)
-        return functional.embedding(x, weight) * scale
-    if isinstance(layer, nn.Linear):
-        return functional.linear(x, weight)
-    found: Tensor = layer._conv_forward(x, weight, None)
-    return found
+@contextmanager
+def _in_place_of(layer: Weighted, weight: Tensor) -> Iterator[None]:
+    """Scope: the layer, and all that share its weight, have this one."""
+    own = raw_weight(layer)
+    assert own is not None
+    before = own.data
+    own.data = weight.to(before.dtype)
+    try:
+        yield
+    finally:
+        own.data = before
 
 
 @contextmanager
@@ -108,12 +113,13 @@ def _seen(model: nn.Module, layers: Mapping[str, Weighted]) -> Iterator[dict[str
     """
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
             x = args[0].detach()
             if not output.requires_grad:
-                output.requires_grad_()
+                output = output.requires_grad_().clone()  # no leaf: what follows may write into it
             output.register_hook(lambda gradient: seen[name].append((x, gradient.detach())))  # type: ignore[no-untyped-call]
+            return output
 
         return hook
 
@@ -142,14 +148,8 @@ class Measured:
         """The KL divergence a row of logits, in nats, with `weight` in the layer."""
         if self.wanted is None:
             self.wanted = [logits(self.model, batch).flatten(0, -2).float() for batch in self.batches]
-        own = raw_weight(layer)
-        assert own is not None
-        before = own.data
-        own.data = weight.to(before.dtype)
-        try:
+        with _in_place_of(layer, weight):
             found = [logits(self.model, batch).flatten(0, -2).float() for batch in self.batches]
-        finally:
-            own.data = before
         total = sum(_divergence(one, other) for one, other in zip(found, self.wanted, strict=True))
         return max(0.0, total) / sum(map(len, self.wanted))
 

@@ -55,6 +55,33 @@ def test_small_changes_cost_what_the_second_order_term_says(net: object) -> None
     assert sum(value for [value] in found.values()) == pytest.approx(sum(measured.values()), rel=0.2)
 
 
+def test_operators_that_write_in_place_may_follow_a_layer() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))
+    inplace = copy.deepcopy(plain)
+    inplace[1] = nn.ReLU(inplace=True)
+    found, x = [], torch.randn(8, 3, 8, 8)
+    for model in (plain, inplace):
+        layers = select(model, ["*"])
+        trials = {name: [lambda layer=layer: 1.01 * layer.weight.detach()] for name, layer in layers.items()}
+        found.append(second_order(model, layers, trials, [(x,)], 0, silent))
+    assert found[0] == found[1]
+    assert all(value > 0 for [value] in found[0].values())
+
+
+def test_a_layer_that_pads_by_itself_is_run_as_it_is() -> None:
+    class Same(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(functional.pad(x, (0, 1, 0, 1)))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Same(3, 4, 2), nn.Flatten(), nn.Linear(4 * 64, 5))
+    layers = select(model, ["*"])
+    trials = {name: [lambda layer=layer: 1.01 * layer.weight.detach()] for name, layer in layers.items()}
+    found = second_order(model, layers, trials, [(torch.randn(8, 3, 8, 8),)], 0, silent)
+    assert all(value > 0 for [value] in found.values())
+
+
 def test_parameters_take_no_gradient_and_keep_what_they_require() -> None:
     model = conv_net()
     model.head.weight.requires_grad_(False)
