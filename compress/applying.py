@@ -13,6 +13,8 @@ from compress.stages import Stage, StageStore
 from compress.targets import Target, load
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
     from compress.models.translators import LoadedTranslator
@@ -73,7 +75,7 @@ def apply_resumably(
     """As `apply`, keeping the model after each pass in `store`, and going on after the last that is there.
 
     stages        one a pass, whose fingerprints cover all that came before; what a pass shares with other recipes lies
-                  below `context.shared` under the fingerprint of the stage before it.
+                  below `context.shared` in a directory named after the stage before it.
     first, count  the number of the first pass's stage among those of the whole run, for the display.
     """
     from compress.models.snapshot import load_snapshot, save_snapshot
@@ -90,10 +92,8 @@ def apply_resumably(
     for number in range(num_done, len(passes)):
         step, stage = passes[number], stages[number]
         with reporter.stage(step.name, first + number, count):
-            shared = (
-                context.shared if context.shared is None or not number else context.shared / stages[number - 1].digest
-            )
-            model = apply_one(step, model, replace(context, directory=store.scratch(stage), shared=shared))
+            place = replace(context, directory=store.scratch(stage), shared=_shared(context, stages[:number]))
+            model = apply_one(step, model, place)
             with store.writing(stage) as directory:
                 save_snapshot(model, directory)
         for note in context.notes:
@@ -101,6 +101,13 @@ def apply_resumably(
         context.notes.clear()
     keep_promises(passes, model, context)
     return model
+
+
+def _shared(context: Context, done: Sequence[Stage]) -> Path | None:
+    """The directory that recipes share whose passes were these until now."""
+    if context.shared is None or not done:
+        return context.shared
+    return context.shared / done[-1].directory_name
 
 
 def apply_one(step: Pass, model: nn.Module, context: Context) -> nn.Module:

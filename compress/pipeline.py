@@ -182,10 +182,8 @@ def compress_model(
     learned_from = {name: sha256 for name, sha256 in loaded.data_sha256.items() if name != "evaluation"}
     learned_from |= {name: sha256 for name, sha256 in decided["files"].items() if name not in recipe.model.files()}
     last = fingerprint(loaded.weights_sha256, learned_from, inputs, machine)
-    begun, stages = last, []
-    for step, plain in zip(recipe.passes, dump(recipe)["passes"], strict=True):
-        last = fingerprint(last, plain)
-        stages.append(Stage(step.name, last))
+    begun = Stage("load", last)
+    stages = stages_of(recipe, begun)
     context = context_of(recipe, loaded.job, loaded.allow_code, reporter)
     launcher = trainings.launcher
     launch = None if launcher is None else launcher.launching(recipe, loaded.allow_code)
@@ -194,10 +192,22 @@ def compress_model(
     if baseline is not None:
         room = room_of(recipe.budget, recipe.passes, model, baseline.model_bytes, baseline.size_bytes)
     context = replace(
-        context, track=track, launch=launch, room=room, shared=place.directory.parent / SHARED / begun[:16]
+        context, track=track, launch=launch, room=room, shared=place.directory.parent / SHARED / begun.directory_name
     )
     model = apply_resumably(model, recipe.passes, context, stages, place.stages, reporter, first, count)
-    return Applied(model, last)
+    return Applied(model, (stages or [begun])[-1].fingerprint)
+
+
+def stages_of(recipe: Recipe, begun: Stage) -> list[Stage]:
+    """A stage a pass, whose fingerprints cover the model as it began and all passes until then."""
+    plain = dump(recipe)
+    stages, last = list[Stage](), begun.fingerprint
+    for step, parameters in zip(recipe.passes, plain["passes"], strict=True):
+        # how a budget is shared out depends on it, and on what all other passes leave of it
+        whole = (plain["budget"], plain["passes"]) if step.shares_budget() else ()
+        last = fingerprint(last, parameters, *whole)
+        stages.append(Stage(step.name, last))
+    return stages
 
 
 def export_model(place: Place, loaded: Loaded, applied: Applied) -> Artefact:

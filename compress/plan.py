@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import require
@@ -29,7 +30,6 @@ from compress.sizing import (
     DECODER_BYTES,
     NODE_BYTES,
     QUANTIZED_NODE_BYTES,
-    count,
     rows_left,
     stored_layers,
     weight_bytes,
@@ -110,7 +110,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     for name, layer in weighted.items():
         shape = (rows_left(recipe.passes, job.model, layer), *layer.weight.shape[1:])
         num_bits = formats[name].code_bits if name in formats else FLOAT_BITS
-        size = stored_bytes(formats[name]) if name in formats else 4 * count(shape)
+        size = stored_bytes(formats[name]) if name in formats else 4 * prod(shape)
         layers.append(LayerPlan(name, shape, num_bits, size))
     weights = sum(4 * layer.weight.numel() for layer in weighted.values())
     num_calls, largest, forward_seconds = _forward(job)
@@ -193,7 +193,7 @@ def _forward(job: Job) -> tuple[int, int, float]:
         started = time.perf_counter()
         job.model(*inputs)
         seconds = (time.perf_counter() - started) / len(inputs[0])
-    return len(graph.calls), max(4 * count(call.shape) for call in graph if call.key not in graph.outputs), seconds
+    return len(graph.calls), max(4 * prod(call.shape) for call in graph if call.key not in graph.outputs), seconds
 
 
 def _other_bytes(model: nn.Module) -> int:

@@ -51,10 +51,11 @@ def room_of(
     float_model_bytes, float_size_bytes  of the float artefact: its model file, and all that ships.
     """
     around = float_size_bytes - float_model_bytes  # tokenizers, configs
-    limits = {"model_size": budget.model_size_bytes, "size": budget.size_bytes}
-    allowed = {key: limit - (around if key == "size" else 0) for key, limit in limits.items() if limit is not None}
-    if not allowed:
+    asked = {"model_size": budget.model_size_bytes, "size": budget.size_bytes}
+    limits = {key: limit for key, limit in asked.items() if limit is not None}
+    if not limits:
         return None
+    allowed = {key: limit - (around if key == "size" else 0) for key, limit in limits.items()}
     binding = min(allowed, key=lambda key: allowed[key])
     rest = float_model_bytes - sum(4 * layer.weight.numel() for layer in stored_layers(model).values())
     if any(isinstance(step, QuantizeStatic) for step in passes):
@@ -63,11 +64,9 @@ def room_of(
     def left(now: nn.Module, names: Iterable[str]) -> int:
         from compress.models.quantized import stored
 
-        formats = weight_formats(passes, now)
-        others = set(stored_layers(now)) - set(names)
-        taken = rest
+        formats, shared_out, taken = weight_formats(passes, now), set(names), rest
         for name, layer in stored_layers(now).items():
-            if name in others:
+            if name not in shared_out:
                 part = stored(layer)
                 weight = formats.get(name) if part is None else part.quantized
                 taken += 4 * layer.weight.numel() if weight is None else weight_bytes(weight)
@@ -79,7 +78,7 @@ def room_of(
             )
         return allowed[binding] - taken
 
-    return Room(limits[binding] or 0, weight_bytes, left)
+    return Room(limits[binding], weight_bytes, left)
 
 
 def weight_formats(passes: Sequence[Pass], model: nn.Module) -> dict[str, QuantizedWeight]:
@@ -142,10 +141,3 @@ def _with_rows(grid: QuantizedWeight, rows: int) -> QuantizedWeight:
     return replace(
         grid, codes=codes, scales=scales, zero_points=repeated(grid.zero_points), multipliers=repeated(grid.multipliers)
     )
-
-
-def count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count

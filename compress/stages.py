@@ -26,13 +26,8 @@ class Stage:
     fingerprint: str
 
     @property
-    def digest(self) -> str:
-        """Of the fingerprint, what names files."""
-        return self.fingerprint[:_SHOWN]
-
-    @property
     def directory_name(self) -> str:
-        return f"{self.name}-{self.digest}"
+        return f"{self.name}-{self.fingerprint[:_SHOWN]}"
 
 
 @dataclass(frozen=True)

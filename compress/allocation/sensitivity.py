@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compress.errors import ModelError
-from compress.models.calls import forward, tensors
+from compress.models.calls import forward, logits_of
 from compress.models.layers import Weighted, raw_weight
 from compress.numerics.distillation import forward_kl
 
@@ -43,10 +43,7 @@ def rows_of(batches: Iterable[tuple[Tensor, ...]], model: nn.Module) -> list[tup
 
 def logits(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
     """[…, classes] of one batch."""
-    output = forward(model, *batch)
-    found = getattr(output, "logits", None)
-    first: Tensor = found if isinstance(found, Tensor) else tensors(output)[0]
-    return first
+    return logits_of(forward(model, *batch))
 
 
 def second_order(

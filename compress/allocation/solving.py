@@ -7,8 +7,8 @@ brought to their scale, and the choice is made again."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,10 @@ class Losses:
     def keep(self) -> None:
         if self.path is not None:
             write_text(self.path, json.dumps({"estimated": self.estimated, "measured": self.measured}) + "\n")
+
+    def only(self, asked: Collection[str]) -> Losses:
+        """With these alone measured: what else the file knows other budgets asked for, and it decides nothing here."""
+        return replace(self, measured={key: self.measured[key] for key in asked})
 
     def table(self) -> NDArray[np.float64]:
         """[items, choices]: measured where that is known; estimates, by the median ratio of what was measured of a
@@ -142,30 +146,35 @@ def allocate(
         found = second_order(model, layers, trials, rows, seed, progress)
         losses.estimated = [[sum(parts) for parts in zip(*map(found.get, item.names), strict=True)] for item in items]
         losses.keep()
-    smallest = sizes.argmin(1)
-    least = int(sizes[np.arange(len(items)), smallest].sum())
+    every, smallest = np.arange(len(items)), sizes.argmin(1)
+    least = int(sizes[every, smallest].sum())
     if least > room:
-        raise TooSmall(least, room, float(losses.table()[np.arange(len(items)), smallest].sum()))
-    run = Measured(model, rows)
+        raise TooSmall(least, room, float(losses.only(()).table()[every, smallest].sum()))
+    run, asked = Measured(model, rows), dict[str, None]()
     for _ in range(_ROUNDS):
-        table = losses.table()
-        chosen = choose(table, sizes, room)
-        asked = [pair for pair in _matter(table, chosen, sizes) if f"{pair[0]}/{pair[1]}" not in losses.measured]
-        if not asked:
+        table = losses.only(asked).table()
+        matter = [pair for pair in _matter(table, choose(table, sizes, room), sizes) if _key(*pair) not in asked]
+        if not matter:
             break
-        for item, choice in progress(asked, "measuring layers", len(asked)):
+        unknown = [pair for pair in matter if _key(*pair) not in losses.measured]
+        for item, choice in progress(unknown, "measuring layers", len(unknown)):
             value = run.lost(items[item].layer, items[item].formats[choice].dequantize())
-            losses.measured[f"{item}/{choice}"] = value
+            losses.measured[_key(item, choice)] = value
             losses.keep()
-    table = losses.table()
+        asked |= dict.fromkeys(_key(*pair) for pair in matter)
+    table = losses.only(asked).table()
     chosen = choose(table, sizes, room)
     fits = sizes.sum(0) <= room
     return Allocation(
         {name: int(choice) for item, choice in zip(items, chosen, strict=True) for name in item.names},
-        float(table[np.arange(len(items)), chosen].sum()),
+        float(table[every, chosen].sum()),
         tuple(float(total) if fit else None for total, fit in zip(table.sum(0), fits, strict=True)),
-        len(losses.measured),
+        len(asked),
     )
+
+
+def _key(item: int, choice: int) -> str:
+    return f"{item}/{choice}"
 
 
 def _matter(

@@ -203,6 +203,12 @@ def forward(model: nn.Module, *inputs: Tensor) -> Any:
     return model(*inputs)
 
 
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a model returned: itself, its `.logits`, or its first tensor."""
+    logits = getattr(output, "logits", None)
+    return logits if isinstance(logits, Tensor) else tensors(output)[0]
+
+
 @torch.no_grad()
 def record(model: nn.Module, *inputs: Tensor) -> CallGraph:
     """Run `model` once and return its calls."""

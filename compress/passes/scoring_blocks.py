@@ -66,10 +66,9 @@ def loss_of(model: nn.Module, context: Context) -> Callable[[nn.Module], float]:
     from what `model` gives now."""
     import torch
 
-    from compress.models.calls import forward
+    from compress.models.calls import forward, logits_of
     from compress.models.structure import is_translator
     from compress.numerics.importance import divergence, next_token_nll
-    from compress.training.phase import logits_of
 
     batches = list(context.batches())
     if not batches:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError
-from compress.training.phase import logits_of
+from compress.models.calls import logits_of
 from compress.training.records import KEY_BYTES, Records
 
 TOP = 64  # tokens whose probability is kept at each place

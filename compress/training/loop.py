@@ -25,11 +25,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.errors import ModelError
 from compress.models.activations import active_activations
+from compress.models.calls import logits_of
 from compress.models.quantized import decoded_once
 from compress.training.examples import NOTHING, Batch, Examples, rows_of_step
 from compress.training.optimizing import choose_trainable, make_optimizer, rate_at
 from compress.training.pace import Pace, items_of
-from compress.training.phase import Compressor, Phase, logits_of
+from compress.training.phase import Compressor, Phase
 from compress.training.settings import Loop, Track
 
 if TYPE_CHECKING:

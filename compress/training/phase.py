@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.models.calls import tensors
 from compress.training.examples import NOTHING
 
 
@@ -128,12 +127,6 @@ def labels_of(batch: Any, model: nn.Module | None = None) -> Tensor | None:
     if isinstance(batch, tuple | list) and len(batch) > 1 and isinstance(batch[-1], Tensor):
         return batch[-1]
     return None
-
-
-def logits_of(output: Any) -> Tensor:
-    """The logits in what a model returned: itself, its `.logits`, or its first tensor."""
-    logits = getattr(output, "logits", None)
-    return logits if isinstance(logits, Tensor) else tensors(output)[0]
 
 
 def asked(logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:

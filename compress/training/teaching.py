@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from compress.errors import ModelError, unknown
-from compress.models.calls import tensors
+from compress.models.calls import logits_of, tensors
 from compress.numerics.distillation import (
     attention_distance,
     confidence_aware_kl,
@@ -22,7 +22,7 @@ from compress.numerics.distillation import (
     reverse_kl,
     squared_difference,
 )
-from compress.training.phase import Phase, asked, logits_of
+from compress.training.phase import Phase, asked
 from compress.training.settings import FeatureLoss, LogitsLoss, Teaching
 
 _LOGITS = 1 << 24  # that are compared at once: 64 MiB of float32

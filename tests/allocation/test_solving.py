@@ -99,6 +99,16 @@ def test_losses_are_taken_once_and_a_killed_allocation_goes_on(tmp_path: Path, m
     assert len(calls) == 1
 
 
+def test_what_other_budgets_measured_decides_nothing(tmp_path: Path) -> None:
+    alone, _, _ = allocation(uneven(), 900, tmp_path / "alone.json")
+    kept = json.loads((tmp_path / "alone.json").read_text())
+    others = {f"{item}/{choice}": 1e3 for item in range(5) for choice in range(4)}
+    (tmp_path / "both.json").write_text(json.dumps({**kept, "measured": {**others, **kept["measured"]}}))
+    beside, _, _ = allocation(uneven(), 900, tmp_path / "both.json")
+    assert beside == alone
+    assert len(others) > alone.measured
+
+
 def test_estimates_are_brought_to_the_scale_of_what_was_measured() -> None:
     losses = Losses([[4.0, 1.0], [8.0, 2.0], [2.0, 1.0]], {"0/0": 2.0, "1/1": 6.0})
     assert losses.table().tolist() == [[2.0, 3.0], [4.0, 6.0], [1.0, 3.0]]

@@ -1,4 +1,7 @@
-"""prune.channels: what goes together, which channels go, and how many; worked by hand on nets of two channels."""
+"""prune.channels: what goes together, which channels go, and how many; worked by hand on nets of two channels.
+
+Long for one idea, since each criterion and each goal of the pass has its numbers by hand.
+"""
 
 from __future__ import annotations
 

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from compress.applying import apply
 from compress.errors import ModelError
+from compress.models.calls import logits_of
 from compress.models.quantized import decoded_once, stored
 from compress.passes import Distill, DistillQuantized, Finetune, QuantizeWeights
 from compress.passes.base import silent
 from compress.training import vocabulary
 from compress.training.examples import NOTHING, Batch, Examples
 from compress.training.loop import Surroundings, train
-from compress.training.phase import Phase, logits_of
+from compress.training.phase import Phase
 from compress.training.settings import LogitsLoss, Teaching
 from compress.training.teaching import Teach
 from compress.training.vocabulary import FewTokens, SeenTokens
