@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from compress.report.row import Row
 from compress.report.table import sort
 
 FORMATS = (".png", ".svg", ".pdf")
+_LONGEST = 80  # letters of a model's name in a legend
+_BESIDE = 1.5  # how many times the smallest and the largest size the frame reaches at least
 
 
 @dataclass(frozen=True)
@@ -63,24 +66,47 @@ def _is_drawn(row: Row, task: str, axis: Axis) -> bool:
 
 
 def _panel(place: Any, rows: Sequence[Row], axis: Axis) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    place.set_xscale("log")
+    place.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    place.xaxis.set_major_formatter("{x:g}")
+    place.xaxis.set_minor_formatter(NullFormatter())
     for model in dict.fromkeys(row.model for row in rows):
         own = [row for row in rows if row.model == model]
         figures = [row.scores[axis.score] for row in own]
         sizes, values = _points(own, axis)
         below = [_length(value, figure.low, axis.scale) for value, figure in zip(values, figures, strict=True)]
         above = [_length(value, figure.high, axis.scale) for value, figure in zip(values, figures, strict=True)]
-        place.errorbar(sizes, values, yerr=[below, above], fmt="o", markersize=5, capsize=2, linewidth=1, label=model)
-        for row, size, value in zip(own, sizes, values, strict=True):
-            place.annotate(row.name, (size, value), xytext=(5, 5), textcoords="offset points", fontsize=8)
-    place.set_xscale("log")
+        name = textwrap.shorten(model, _LONGEST, placeholder=" …")
+        place.errorbar(sizes, values, yerr=[below, above], fmt="o", markersize=5, capsize=2, linewidth=1, label=name)
+    sizes, _ = _points(rows, axis)
+    beside = max(_BESIDE, (max(sizes) / min(sizes)) ** 0.15)
+    place.set_xlim(min(sizes) / beside, max(sizes) * beside)
+    place.margins(y=0.2)
+    _name_points(place, rows, axis)
     place.set_xlabel("model file, MB")
     place.set_ylabel(axis.label)
-    place.margins(x=0.15, y=0.12)
-    place.xaxis.set_major_formatter("{x:g}")
-    place.xaxis.set_minor_formatter("{x:g}")
     place.tick_params(which="both", labelsize=8)
     place.grid(which="both", alpha=0.25)
     place.legend(fontsize=8)
+
+
+def _name_points(place: Any, rows: Sequence[Row], axis: Axis) -> None:
+    """Names towards the middle, above and below in turn, so that neighbours' do not meet and none leaves the frame."""
+    first, last = place.get_xlim()
+    ordered = sorted(zip(*_points(rows, axis), [row.name for row in rows], strict=True))
+    for number, (size, value, name) in enumerate(ordered):
+        is_left = size * size < first * last
+        label = place.annotate(
+            name,
+            (size, value),
+            xytext=(6 if is_left else -6, -11 if number % 2 else 6),
+            textcoords="offset points",
+            ha="left" if is_left else "right",
+            fontsize=8,
+        )
+        label.set_in_layout(False)
 
 
 def _points(rows: Sequence[Row], axis: Axis) -> tuple[list[float], list[float]]:
