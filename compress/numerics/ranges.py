@@ -121,6 +121,16 @@ def affine_grid(low: float, high: float, num_bits: int) -> tuple[float, int]:
     return scale, min(max(round(-low / scale), 0), limit)
 
 
+def symmetric_grid(high: float, num_bits: int) -> tuple[float, int]:
+    """Scale and zero point of q in [0, 2^b − 1] that cover [−high, high] with zero in the middle, 2^(b−1).
+
+    As signed codes q − 2^(b−1) the zero point is 0; the lowest of them is not needed.
+    """
+    middle = 2 ** (num_bits - 1)
+    scale, _ = affine_grid(0.0, high * (2**num_bits - 1) / (middle - 1), num_bits)
+    return scale, middle
+
+
 def _search(histogram: Histogram, loss: Callable[[float, float], float]) -> tuple[float, float]:
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
     shares = [1 - i / (CANDIDATES + 25) for i in range(CANDIDATES)]  # down to a fifth of what was seen

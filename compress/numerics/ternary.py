@@ -77,7 +77,10 @@ def group_scales(groups: Tensor, sparse: bool, scales: Scales, importance: Tenso
         codes = ternary_codes(groups, scale[..., None], sparse, importance)
         size = (height * codes.square()).sum(-1)
         best = (height * groups * codes).sum(-1) / size.clamp_min(1e-30)
-        scale = torch.where((size > 0) & (best > 0), best, scale)
+        better = torch.where((size > 0) & (best > 0), best, scale)
+        if torch.equal(better, scale):  # all rounds to come would be this one
+            break
+        scale = better
     return scale
 
 

@@ -1,7 +1,7 @@
 """reconstruct: block by block, rounding or weights, scales, biases and ranges are learned so that the quantized block
 gives what the float block gave, from the inputs that the quantized blocks before it give.
 
-Blocks and their loss: BRECQ (Li et al. 2021, arXiv:2102.05426).  Rounding by signed gradient descent on offsets of at
+Blocks and their losses: BRECQ (Li et al. 2021, arXiv:2102.05426).  Rounding by signed gradient descent on offsets of at
 most half a step: AutoRound (Cheng et al. 2023, arXiv:2309.05516).  Weights of a block trained whole: EfficientQAT's
 first phase (Chen et al. 2024, arXiv:2407.11062).  While learning, some activations stay float: QDrop (Wei et al. 2022,
 arXiv:2203.05740)."""
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from compress.models.blocks import Arguments
     from compress.models.learned import LearnedBlock
 
-# A block that is already this near to its float self (share of the output's variance) is left as it is.
+    BlockError = Callable[[Tensor, Tensor], Tensor]  # of what a block gives, and what it should give
+
+# A block whose error is already as small as this is left as it is.
 NEGLIGIBLE = 1e-5
 
 
@@ -35,6 +37,9 @@ class Reconstruct(Pass):
     learns               'rounding': each weight goes up or down, at most half a step of the grid from where it was.
                          'weights': they go as far as training takes them: for three bits and fewer.  Of 3:4 ternary
                          weights, whose rounding is that of four, 'rounding' learns the scales alone.
+    loss                 'squared': errors of a block's output count alike.  'fisher': those of a token or image as
+                         shares of its size, those of a channel by Fisher's information of it: for language models,
+                         whose first token and few channels are far larger than all others and drown them.
     iterations           optimizer steps a block.
     patience             steps without a lower loss, smoothed over as many, after which a block is done; null: all.
     batch_size           samples a step.
@@ -47,6 +52,7 @@ class Reconstruct(Pass):
     """
 
     learns: Literal["rounding", "weights"] = "rounding"
+    loss: Literal["squared", "fisher"] = "squared"
     iterations: Annotated[int, Ge(1)] = 200
     patience: Annotated[int, Ge(1)] | None = None
     batch_size: Annotated[int, Ge(1)] = 8
@@ -65,6 +71,7 @@ class Reconstruct(Pass):
         import torch
 
         from compress.models.blocks import BlockWalk, find_blocks, last_holding, run_block
+        from compress.models.calls import tensors
         from compress.models.kept_blocks import KeptBlocks
         from compress.models.layers import weighted_layers
         from compress.models.quantized import as_float, stored
@@ -73,6 +80,7 @@ class Reconstruct(Pass):
         blocks = find_blocks(model, *context.example())
         exact, quantized = BlockWalk(model, blocks, batches), BlockWalk(model, blocks, batches)
         generator = torch.Generator().manual_seed(context.seed)
+        measures = self.measures(model, blocks, batches, context)
         blocks = blocks[: last_holding(blocks, [n for n, layer in weighted_layers(model).items() if stored(layer)]) + 1]
         kept = KeptBlocks(model, context.directory)
         for block in context.progress(blocks, "reconstructing blocks", len(blocks)):
@@ -81,7 +89,8 @@ class Reconstruct(Pass):
             inputs = quantized.inputs(block)
             note = kept.take(block, generator)
             if note is None:
-                note = self.learn(model, block, inputs, wanted, generator)
+                goals = [tensors(output)[0] for output in wanted]
+                note = self.learn(model, block, inputs, goals, measures(block, goals), generator)
                 kept.keep(block, note, generator)
             context.notes.append(f"{block}: {note}")
             if block != blocks[-1]:  # the outputs of a head are large
@@ -89,21 +98,41 @@ class Reconstruct(Pass):
                 quantized.done(block, run_block(model, block, inputs))
         return model
 
-    def learn(self, model: nn.Module, block: str, inputs: list[Any], wanted: list[Any], generator: Any) -> str:
-        """Learn one block; returns its error before and after, as shares of the output's variance."""
-        import torch
+    def measures(
+        self, model: nn.Module, blocks: list[str], batches: list[tuple[Tensor, ...]], context: Context
+    ) -> Callable[[str, list[Tensor]], BlockError]:
+        """Makes the loss of a block from its goals."""
+        from compress.allocation.information import channel_information
+        from compress.allocation.sensitivity import rows_of
+        from compress.models.quantized import as_float
+        from compress.numerics.block_error import FisherError, SquaredError
 
+        if self.loss == "squared":
+            return lambda block, goals: SquaredError(goals)
+        with as_float(model):
+            few = rows_of(batches, model)
+            known = channel_information(model, blocks, few, context.seed, context.progress)
+        return lambda block, goals: FisherError(goals, known[block])
+
+    def learn(
+        self,
+        model: nn.Module,
+        block: str,
+        inputs: list[Arguments],
+        goals: list[Tensor],
+        measure: BlockError,
+        generator: Any,
+    ) -> str:
+        """Learn one block; returns its error before and after."""
         from compress.models.blocks import run_block
         from compress.models.calls import tensors
         from compress.models.learned import LearnedBlock
 
-        goals = [tensors(output)[0] for output in wanted]
-        flat = torch.cat([goal.flatten() for goal in goals])
-        variance = (flat - flat.mean()).square().mean().clamp_min(1e-20)
+        size = sum(goal.numel() for goal in goals)
 
         def error() -> float:
-            given = torch.cat([tensors(output)[0].flatten() for output in run_block(model, block, inputs)])
-            return float((given - flat).square().mean() / variance)
+            given = [tensors(output)[0] for output in run_block(model, block, inputs)]
+            return sum(float(measure(own, goal)) * goal.numel() for own, goal in zip(given, goals, strict=True)) / size
 
         before = error()
         if before < NEGLIGIBLE:
@@ -111,7 +140,7 @@ class Reconstruct(Pass):
         with LearnedBlock(model, block, self.drop_probability, generator, self.learns) as learned:
             if not learned.magnitudes:
                 return f"{before:.2e}, nothing in it is quantized"
-            steps = self.optimize(learned, samples(inputs, goals), variance, generator)
+            steps = self.optimize(learned, samples(inputs, goals), measure, generator)
             learned.settle()
             after = error()
             if after > before:
@@ -119,7 +148,7 @@ class Reconstruct(Pass):
                 return f"{before:.2e}, learning did not lower it"
         return f"{before:.2e} → {after:.2e}" + ("" if steps == self.iterations else f", done after {steps} steps")
 
-    def optimize(self, learned: LearnedBlock, given: Samples, variance: Tensor, generator: Any) -> int:
+    def optimize(self, learned: LearnedBlock, given: Samples, measure: BlockError, generator: Any) -> int:
         """Learn the block; returns the steps that it took."""
         import torch
 
@@ -133,7 +162,7 @@ class Reconstruct(Pass):
             learned.zero_grad()
             total = 0.0
             for arguments, goal in parts:
-                loss = (learned(arguments) - goal).square().mean() / variance / len(parts)
+                loss = measure(learned(arguments), goal) / len(parts)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += float(loss.detach())
             remaining = 1 - iteration / self.iterations

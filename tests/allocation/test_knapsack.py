@@ -24,14 +24,6 @@ def test_by_hand() -> None:
     assert (caught.value.smallest, caught.value.room) == (4, 3)
 
 
-def test_items_that_go_together_take_one_choice() -> None:
-    losses = np.array([[5.0, 1.0], [2.0, 1.0], [9.0, 1.0]])
-    sizes = np.array([[2, 4], [2, 4], [2, 4]])
-    assert choose(losses, sizes, 10).tolist() == [1, 0, 1]
-    assert choose(losses, sizes, 10, [[0, 1]]).tolist() == [0, 0, 1]
-    assert choose(losses, sizes, 10, [[0, 2]]).tolist() == [1, 0, 1]
-
-
 def test_what_is_impossible_is_not_chosen_and_of_equals_the_smaller_is() -> None:
     losses = np.array([[np.inf, 3.0, 3.0]])
     sizes = np.array([[1, 6, 5]])

@@ -179,7 +179,7 @@ def test_sources_of_translators_name_their_files(source: str, files: dict[str, s
         (
             ModelSource("path:model", architecture="hf:org/name"),
             "translation",
-            "architecture is for image classifiers: take it out, a translator's config names its own",
+            "architecture is for image classifiers: take it out, the model's config names its own",
         ),
         (ModelSource("hf:org/name", num_classes=3), "translation", "num_classes is for image classifiers: take it out"),
         (ModelSource("hf:org/name", labels="a.txt"), "translation", "labels is for image classifiers: take it out"),

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from compress.numerics.ranges import BINS, FINDERS, Histogram, affine_grid
+from compress.numerics.ranges import BINS, FINDERS, Histogram, affine_grid, symmetric_grid
 
 QUICK = settings(max_examples=25, deadline=None)
 VALUES = st.lists(st.floats(-1e4, 1e4, width=32, allow_subnormal=False), min_size=1, max_size=40)
@@ -142,3 +142,10 @@ def test_a_grid_by_hand() -> None:
     assert affine_grid(-10.0, 20.0, 4) == (2.0, 5)
     assert affine_grid(3.0, 15.0, 4) == (1.0, 0)  # zero is always within
     assert affine_grid(-15.0, -3.0, 4) == (1.0, 15)
+
+
+def test_a_symmetric_grid_has_zero_in_its_middle() -> None:
+    assert symmetric_grid(127.0, 8) == (1.0, 128)
+    assert symmetric_grid(14.0, 4) == (2.0, 8)
+    assert symmetric_grid(0.5, 2) == (0.5, 2)
+    assert symmetric_grid(0.0, 8) == (1.0, 128)

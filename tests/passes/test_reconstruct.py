@@ -12,6 +12,7 @@ from compress.errors import ModelError
 from compress.models.activations import quantized_activations
 from compress.models.learned import LearnedBlock
 from compress.models.quantized import as_float, quantized_weights, set_weight
+from compress.numerics.distillation import forward_kl
 from compress.numerics.grid import nearest
 from compress.passes import (
     Context,
@@ -23,6 +24,7 @@ from compress.passes import (
     Reconstruct,
 )
 from compress.passes.reconstruct import Patience
+from tests import language
 from tests.nets import NETS, context, images, run
 
 # smooth, as photographs are: the rounding errors of one filter can make up for each other
@@ -238,3 +240,22 @@ def test_without_a_quantized_weight_there_is_nothing_to_learn() -> None:
     with pytest.raises(ModelError) as caught:
         Reconstruct().requires(NETS["transformer"](), context())
     assert str(caught.value) == "reconstruct: no weight is quantized: put quantize.weights or quantize.static before"
+
+
+def test_fisher_s_loss_is_not_drowned_by_one_token_and_one_channel_that_are_far_larger_than_all_others() -> None:
+    divergences = {}
+    for loss in ("squared", "fisher"):
+        model = language.decoder("llama")
+        with torch.no_grad():
+            table = model.get_input_embeddings().weight
+            table[:, 3] += 30.0
+            table[: language.VOCABULARY // 4] *= 100.0
+        where = language.context(model)
+        wanted = language.logits(model)
+        QuantizeWeights(num_bits=2).apply(model, where)
+        Reconstruct(learns="weights", loss=loss, iterations=60, batch_size=2).apply(model, where)  # type: ignore[arg-type]
+        given = language.logits(model)
+        divergences[loss] = sum(
+            float(forward_kl(own, theirs).mean()) for own, theirs in zip(given, wanted, strict=True)
+        )
+    assert divergences["fisher"] < 0.8 * divergences["squared"], divergences
