@@ -48,6 +48,8 @@ def worsening(name: str, before: float, now: float) -> tuple[float, str]:
     """By how much a score became worse, and in what unit: shares in points of a hundred, likelihoods in nats."""
     if name.startswith("nll_"):
         return now - before, "nats"
+    if name.startswith("frechet_"):
+        return (now / before - 1) * 100, "% of the float model's"
     if name in ("chrf", "bleu"):  # in points already
         return before - now, "points"
     return (before - now) * 100, "points"

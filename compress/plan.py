@@ -1,13 +1,14 @@
 """plan(recipe): what a run would do, layer by layer, with forecasts of size, memory and time.  Nothing is written.
 
-The bytes of weights are counted from the format that the passes give each (codes, scales, zero points); memory and
-time are rough: one forward of the float model is timed, and the passes' forwards are counted.
+The bytes of weights are counted from the format that the passes give each (codes, scales, zero points), those of the
+file by `compress.sizing`; memory and time are rough: one forward of the float model is timed, and the passes' forwards
+are counted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -25,22 +26,17 @@ from compress.passes.quantize_ternary import QuantizeTernary
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
 from compress.passes.training import TaughtPass, TrainingPass
+from compress.progress import Reporter
 from compress.recipe import Recipe
-from compress.sizing import (
-    DECODER_BYTES,
-    NODE_BYTES,
-    QUANTIZED_NODE_BYTES,
-    rows_left,
-    stored_layers,
-    weight_bytes,
-    weight_formats,
-)
+from compress.sizing import file_bytes_of, rows_left, stored_layers, weight_bytes, weight_formats
+from compress.teachers import context_of
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 FLOAT_BITS = 32
+_NODE_BYTES = 150  # of the float file beside its weights, a call: measured on EfficientNet-Lite0
 _LIBRARY_BYTES = 700_000_000  # torch, timm and the exporter, resident
 _FIXED_SECONDS = 20.0  # importing, starting the measuring processes
 _EXPORT_SECONDS = 0.2  # a call, for the float model's export and that of the result
@@ -100,38 +96,39 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
     Raises CompressError for whatever is wrong with the recipe, the model or the data.
     """
     require("torch", "planning a run", "torch")
-    from compress.exporter.codecs import stored_bytes
-
     job = kind_of(recipe).load(recipe, allow_code)
     passes = _fitting(recipe, job.model)
-    formats = weight_formats(passes, job.model)
-    weighted = stored_layers(job.model)
-    layers = []
-    for name, layer in weighted.items():
-        shape = (rows_left(recipe.passes, job.model, layer), *layer.weight.shape[1:])
-        num_bits = formats[name].code_bits if name in formats else FLOAT_BITS
-        size = stored_bytes(formats[name]) if name in formats else 4 * prod(shape)
-        layers.append(LayerPlan(name, shape, num_bits, size))
-    weights = sum(4 * layer.weight.numel() for layer in weighted.values())
+    weights = sum(4 * layer.weight.numel() for layer in stored_layers(job.model).values())
     num_calls, largest, forward_seconds = _forward(job)
     rest = _other_bytes(job.model)
-    quantized = any(isinstance(step, QuantizeStatic) for step in recipe.passes)
-    nodes = num_calls * (QUANTIZED_NODE_BYTES if quantized else NODE_BYTES)
-    nodes += DECODER_BYTES * sum(weight.num_bits < 8 for weight in formats.values())
+    beside = rest + num_calls * _NODE_BYTES
+    context = context_of(recipe, job, allow_code, Reporter())
     num_samples = job.num_calibration if recipe.passes else 0
     samples = sum(forwards(step, num_samples) for step in recipe.passes) + 3 * job.num_evaluation
     samples += sum(training_forwards(step, job) for step in recipe.passes if isinstance(step, TrainingPass))
     return Plan(
         recipe.name,
         tuple(step.name for step in recipe.passes),
-        tuple(layers),
-        float_bytes=weights + rest + num_calls * NODE_BYTES,
-        model_bytes=sum(layer.stored_bytes for layer in layers) + rest + nodes,
+        tuple(layer_plans(passes, job.model)),
+        float_bytes=weights + beside,
+        model_bytes=file_bytes_of(job.model, passes, context, job.file_bytes, beside),
         peak_memory_bytes=_LIBRARY_BYTES
         + 4 * (weights + rest)
         + largest * (4 * recipe.calibration.batch_size + num_samples),
         seconds=_FIXED_SECONDS + _EXPORT_SECONDS * num_calls + samples * forward_seconds,
     )
+
+
+def layer_plans(passes: Sequence[Pass], model: nn.Module) -> Iterator[LayerPlan]:
+    """What the passes would store of each layer."""
+    from compress.exporter.codecs import stored_bytes
+
+    formats = weight_formats(passes, model)
+    for name, layer in stored_layers(model).items():
+        shape = (rows_left(passes, model, layer), *layer.weight.shape[1:])
+        num_bits = formats[name].code_bits if name in formats else FLOAT_BITS
+        size = stored_bytes(formats[name]) if name in formats else 4 * prod(shape)
+        yield LayerPlan(name, shape, num_bits, size)
 
 
 def _fitting(recipe: Recipe, model: nn.Module) -> list[Pass]:
@@ -147,7 +144,7 @@ def _fitting(recipe: Recipe, model: nn.Module) -> list[Pass]:
             passes[place] = choice
             formats, weights = weight_formats(passes, model), stored_layers(model)
             size = sum(
-                weight_bytes(formats[name]) if name in formats else 4 * layer.weight.numel()
+                weight_bytes(name, formats[name]) if name in formats else 4 * layer.weight.numel()
                 for name, layer in weights.items()
             )
             sizes.append((size, choice))

@@ -1,24 +1,26 @@
-"""The bytes of an artefact before there is one: counted from the format that each weight will have.
+"""The bytes of an artefact before there is one.
 
-Weights are exact (codes, scales, zero points); the nodes around them are counted by what one takes in general, and all
-else is what the float model's file has beside its weights.
+Where a job can build the result's graph (a classifier's), that is built, of a model with made-up codes, and counted.
+Else weights are counted by their formats (codes, scales, zero points, and what decodes them), and all else is what the
+float model's file has beside its weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ModelError
 from compress.passes import Pass
-from compress.passes.base import Room
+from compress.passes.base import Context, Room
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.rounding import RoundingPass
 from compress.passes.train_quantized import TrainQuantized
 from compress.passes.trim_vocabulary import TrimVocabulary
+from compress.planned import planned, restructured
 from compress.recipe import Budget
 
 if TYPE_CHECKING:
@@ -27,49 +29,81 @@ if TYPE_CHECKING:
     from compress.models.layers import Weighted
     from compress.numerics.weight import QuantizedWeight
 
-# Of the file beside the weights, by the calls of a forward: measured on EfficientNet-Lite0.
-NODE_BYTES = 150
-QUANTIZED_NODE_BYTES = 450  # with QuantizeLinear and DequantizeLinear before and after
-# Of the nodes that decode a weight of less than 8 bits; 280 to 720 on a small ResNet, whose rows groups divide.
-DECODER_BYTES = 1_500
-EIGHT_BIT_BYTES = 200  # of those that decode 8 bits
+
+def file_bytes_of(
+    model: nn.Module,
+    passes: Sequence[Pass],
+    context: Context,
+    file_bytes: Callable[[nn.Module], int] | None,
+    other_bytes: int,
+) -> int:
+    """Forecast of the model file that the passes will give.  Of a pass that shares out the budget, all layers have the
+    first choice.
+
+    file_bytes   of a model that the exporter is given: see `Job.file_bytes`.
+    other_bytes  of the file beside its weights and what decodes them, where there is no `file_bytes`.
+    """
+    from compress.models.quantized import stored
+
+    if file_bytes is not None:
+        now = restructured(model, passes, context)
+        layers = stored_layers(now)
+        own = {name: each for name, each in weight_formats(passes, now, whole=True).items() if name in layers}
+        return file_bytes(planned(now, passes, own, context))
+    formats, layers = weight_formats(passes, model), stored_layers(model)
+    for name, layer in layers.items():
+        part = stored(layer)
+        weight = formats.get(name) if part is None else part.quantized
+        if weight is None:
+            other_bytes += 4 * rows_left(passes, model, layer) * layer.weight[0].numel()
+        else:
+            other_bytes += weight_bytes(name, weight)
+    return other_bytes
 
 
-def weight_bytes(weight: QuantizedWeight) -> int:
-    """Of a weight in the model file, with the nodes that decode it."""
-    from compress.exporter.codecs import stored_bytes
+def weight_bytes(name: str, weight: QuantizedWeight) -> int:
+    """Of a layer's weight in the model file, with the nodes that decode it."""
+    from compress.exporter.size import weight_bytes
 
-    return stored_bytes(weight) + (DECODER_BYTES if weight.num_bits < 8 else EIGHT_BIT_BYTES)
+    return weight_bytes(name, weight)
 
 
 def room_of(
-    budget: Budget, passes: Sequence[Pass], model: nn.Module, float_model_bytes: int, float_size_bytes: int
+    budget: Budget,
+    passes: Sequence[Pass],
+    model: nn.Module,
+    float_model_bytes: int,
+    float_size_bytes: int,
+    context: Context,
+    file_bytes: Callable[[nn.Module], int] | None,
 ) -> Room | None:
     """The room that a recipe's budget of bytes leaves; None if it has none.
 
     model                               as it was loaded.
     float_model_bytes, float_size_bytes  of the float artefact: its model file, and all that ships.
+    context                             of the passes.
+
+    Raises ModelError for a budget that what ships beside the model takes alone.
     """
     around = float_size_bytes - float_model_bytes  # tokenizers, configs
     asked = {"model_size": budget.model_size_bytes, "size": budget.size_bytes}
     limits = {key: limit for key, limit in asked.items() if limit is not None}
     if not limits:
         return None
+    if budget.size_bytes is not None and budget.size_bytes <= around:
+        raise ModelError(
+            f"budget.size is {budget.size_bytes:,} bytes: the tokenizer and configs alone take {around:,}: raise it, "
+            "or drop tokens with trim.vocabulary"
+        )
     allowed = {key: limit - (around if key == "size" else 0) for key, limit in limits.items()}
     binding = min(allowed, key=lambda key: allowed[key])
     rest = float_model_bytes - sum(4 * layer.weight.numel() for layer in stored_layers(model).values())
-    if any(isinstance(step, QuantizeStatic) for step in passes):
-        rest += (QUANTIZED_NODE_BYTES - NODE_BYTES) * sum(1 for _ in model.modules())
 
     def left(now: nn.Module, names: Iterable[str]) -> int:
-        from compress.models.quantized import stored
-
-        formats, shared_out, taken = weight_formats(passes, now), set(names), rest
-        for name, layer in stored_layers(now).items():
-            if name not in shared_out:
-                part = stored(layer)
-                weight = formats.get(name) if part is None else part.quantized
-                taken += 4 * layer.weight.numel() if weight is None else weight_bytes(weight)
+        formats = weight_formats(passes, now, whole=file_bytes is not None)
+        shared_out = set(names) & set(stored_layers(now))
+        taken = file_bytes_of(now, passes, context, file_bytes, rest)
+        taken -= sum(weight_bytes(name, formats[name]) for name in shared_out)
         if taken >= allowed[binding]:
             told = f" and its tokenizer and configs {around:,}" if binding == "size" else ""
             raise ModelError(
@@ -81,8 +115,10 @@ def room_of(
     return Room(limits[binding], weight_bytes, left)
 
 
-def weight_formats(passes: Sequence[Pass], model: nn.Module) -> dict[str, QuantizedWeight]:
-    """How each weight would be stored at the end, by layer: of the right shapes, its codes all zero.
+def weight_formats(passes: Sequence[Pass], model: nn.Module, *, whole: bool = False) -> dict[str, QuantizedWeight]:
+    """How each weight would be stored at the end, by layer: of the right shapes, every row as the first one's.
+
+    whole  all rows are rounded: one with a small scale decides in what type all scales of its layer are stored.
 
     Of a pass that shares out the budget each has the first choice.
     """
@@ -97,14 +133,14 @@ def weight_formats(passes: Sequence[Pass], model: nn.Module) -> dict[str, Quanti
             edges = step.edges(model) if isinstance(step, TrainQuantized) else {}
             for name, layer in select(model, step.targets, step.ignore, embeddings=embeddings).items():
                 if name not in formats:  # the codes of the first pass stay
-                    two_rows = layer.weight.detach().new_zeros((2, *layer.weight.shape[1:]))
+                    weight = layer.weight.detach() if whole else layer.weight.detach()[:2]
                     if isinstance(step, RoundingPass):
-                        grid = step.nearest(two_rows)
+                        grid = step.nearest(weight)
                     elif isinstance(step, TrainQuantized):
-                        grid = step.grid(two_rows, edges.get(name))
+                        grid = step.grid(weight, edges.get(name))
                     else:
-                        grid = nearest(two_rows, 8)
-                    formats[name] = _with_rows(grid, rows_left(passes, model, layer))
+                        grid = nearest(weight, 8)
+                    formats[name] = grid if whole else _with_rows(grid, rows_left(passes, model, layer))
     return formats
 
 
@@ -129,7 +165,7 @@ def stored_layers(model: nn.Module) -> dict[str, Weighted]:
 
 
 def _with_rows(grid: QuantizedWeight, rows: int) -> QuantizedWeight:
-    """The format of two rows, for `rows` of them: to find the scales of millions of zeros would take minutes."""
+    """The format of two rows, for `rows` of them: to find the scales of millions would take minutes."""
 
     def repeated(part: Tensor | None) -> Tensor | None:
         if part is None or part.shape[0] == 1:  # one for the whole tensor

@@ -13,9 +13,10 @@ from compress.devices.phases import is_artefact
 from compress.devices.rendering import as_plain, as_text
 from compress.errors import CompressError, RecipeError
 from compress.files import write_text
+from compress.jobs import recipe_of
 from compress.progress import reporter_for
 from compress.runtime.artefact import MANIFEST, open_artefact
-from compress.targets import load
+from compress.targets import Target, load, names
 
 _NOTES = 5  # that are written out; --json has all
 
@@ -60,7 +61,9 @@ def checked_recipes(
 def checked(artefacts: Sequence[Path], targets: Sequence[str], as_json: bool) -> tuple[str, bool]:
     """What each target does not take of each artefact, and whether there is anything."""
     found = {
-        (path, target): check(path, load(target)) for path in artefacts for target in (targets or (_own_target(path),))
+        (path, target.name): check(path, target)
+        for path in artefacts
+        for target in ([load(name) for name in targets] or [_own_target(path)])
     }
     refused = any(not each.is_note for violations in found.values() for each in violations)
     if as_json:
@@ -72,10 +75,11 @@ def checked(artefacts: Sequence[Path], targets: Sequence[str], as_json: bool) ->
     return "\n".join(_told(path, target, violations) for (path, target), violations in found.items()), refused
 
 
-def _own_target(path: Path) -> str:
+def _own_target(path: Path) -> Target:
     if not (path / MANIFEST).is_file():
         raise CompressError(f"{path}: which target is not known: give --target")
-    return open_artefact(path).target
+    artefact = open_artefact(path)
+    return load(artefact.target) if artefact.target in names() else recipe_of(artefact).device()
 
 
 def _told(path: Path, target: str, violations: Sequence[Violation]) -> str:

@@ -90,7 +90,7 @@ class _Checked:
     def _nodes(self, graph: Any) -> Iterator[Any]:
         """All nodes, those of branches too, that the target's compiler meets."""
         for node in graph.node:
-            folded = self.target.runtime.startswith("onnx-") and self.graph.is_constant(node.output[0])
+            folded = self.target.folds_constants and self.graph.is_constant(node.output[0])
             if not folded or node.op_type == "DequantizeLinear":
                 yield node
             for attribute in node.attribute:
@@ -154,18 +154,18 @@ class _Checked:
             yield self._told(node, "activation-bits", what, self._without_static())
         elif bits == 8 and kind.lower() not in target.activation_types:
             what = f"{kind.lower()} activations, and {target.name} runs {_listed(target.activation_types)}"
-            yield self._told(node, "activation-type", what, self._without_static())
+            yield self._told(node, "activation-type", what, self.again)
         elif kind == "INT8" and "uint8" not in target.activation_types and self._affine(node):
             what = f"a zero point that is not 0, and {target.name} runs symmetric int8 alone"
-            yield self._told(node, "zero-point", what, self._without_static())
+            yield self._told(node, "zero-point", what, self.again)
 
     def _affine(self, node: Any) -> bool:
         return len(node.input) > 2 and bool(node.input[2]) and self.graph.any_nonzero(node.input[2])
 
     def _without_static(self) -> str:
         bits = self.target.activation_bits
-        if bits and "uint8" in self.target.activation_types:
-            return f"quantize.static with num_bits: {bits[-1]}"
+        if bits:
+            return f"quantize.static with num_bits: {bits[-1]}, and {self.again}"
         return "float activations: leave out quantize.static"
 
     def _weights(self, node: Any) -> Iterator[Violation]:
@@ -173,6 +173,9 @@ class _Checked:
         if node.op_type != "DequantizeLinear" or not self.graph.is_constant(node.input[0]):
             return
         target, kind = self.target, self.graph.kind(node.input[0])
+        if kind == "INT32" and target.bias_type == "float":
+            yield self._told(node, "bias", f"a bias in int32, and {target.name} takes float ones", self.again)
+            return
         bits = _BITS.get(kind)
         if bits is not None and bits not in target.weight_bits:
             what = f"weights of {bits} bits, and {target.name} takes {_listed(target.weight_bits)}"

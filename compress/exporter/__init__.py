@@ -69,10 +69,11 @@ def export(
     target = targets.load(target) if isinstance(target, str) else target
     example = torch.as_tensor(example)
     with appearing(directory, force) as partial:
-        write(build(model, example, target), partial / MODEL, target, __version__)
+        write(build(model, (example,), target), partial / MODEL, target, __version__)
         model_bytes = sum(file.stat().st_size for file in partial.iterdir())
         batches = verify_inputs if verify_inputs is not None else [example.cpu().numpy()]
-        outputs = check_parity(model, open_session(partial / MODEL), batches, str(directory / MODEL)).num_outputs
+        session = open_session(partial / MODEL)
+        outputs = check_parity(model, session, batches, str(directory / MODEL), half=target.is_half).num_outputs
         write_json(partial / "config.json", _config(config or {}, labels, outputs))
         if preprocessor is not None:
             write_json(partial / "preprocessor_config.json", preprocessor.to_hugging_face())

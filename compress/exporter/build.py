@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from compress.exporter.graph import to_graph
+from compress.exporter.graph import CLASSIFIER, Signature, to_graph
+from compress.exporter.half import to_float16
 from compress.exporter.keep_float import keep_weights_float
+from compress.exporter.opsets import lower
+from compress.exporter.qdq import clip_floats, make_symmetric, move_floats
 from compress.exporter.simplify import simplify
 from compress.exporter.stem import widen_stems
 from compress.exporter.weights import store_weights
+from compress.models.activations import quantized_activations
 from compress.models.quantized import quantized_weights
 
 if TYPE_CHECKING:
@@ -19,12 +23,28 @@ if TYPE_CHECKING:
     from compress.targets import Target
 
 
-def build(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
-    """The graph of `model` with its stored weights and quantized activations; `example` is float32 [1, 3, H, W]."""
-    built = to_graph(model, example, target)
+def build(model: nn.Module, example: tuple[Tensor, ...], target: Target, signature: Signature = CLASSIFIER) -> ir.Model:
+    """The graph of `model` with its stored weights and quantized activations; `example` is one input, [1, …] each.
+
+    Raises ModelError for a model that ONNX, or the target's opset or types, cannot express.
+    """
+    built = to_graph(model, example, target, signature)
     simplify(built.graph)
-    store_weights(built, quantized_weights(model))
+    store_weights(
+        built,
+        quantized_weights(model),
+        folded=target.folds_constants,
+        integer_bias=target.bias_type == "int32",
+    )
     if target.runtime == "onnx-cpu":
         widen_stems(built.graph)
         keep_weights_float(built.graph)
+    if target.integer_form == "qdq":
+        move_floats(built.graph)
+        clip_floats(built.graph)
+    if target.is_half:
+        to_float16(built)
+    if target.is_symmetric:
+        make_symmetric(built.graph, quantized_activations(model), target.name)
+    lower(built, target.opset)
     return built

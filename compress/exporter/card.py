@@ -27,7 +27,7 @@ class Card:
     description: str = "An image classifier"
     random_weights: bool = False
     licence: str | None = None
-    task: Literal["image-classification", "translation"] = "image-classification"
+    task: Literal["image-classification", "translation", "unconditional-image-generation"] = "image-classification"
 
 
 def model_card(card: Card, content: Mapping[str, Any], scores: Scores) -> str:
@@ -144,4 +144,11 @@ _TEXT = """\
 compress translate . --from en --to fr "Good morning."
 ```""".splitlines()
 
-_USAGE = {"image-classification": _IMAGES, "translation": _TEXT}
+_GENERATION = """\
+## Use
+
+```bash
+compress generate . --class 0 --seed 0 --num 8 -o out.png
+```""".splitlines()
+
+_USAGE = {"image-classification": _IMAGES, "translation": _TEXT, "unconditional-image-generation": _GENERATION}

@@ -41,9 +41,15 @@ def has_int8_form(quantized: QuantizedWeight) -> bool:
 
 
 class Decoder:
-    """One weight's constants and decoding nodes, each written once, in front of the node `before`."""
+    """One weight's constants and decoding nodes, each written once, in front of the node `before`.
 
-    def __init__(self, writer: Writer, before: ir.Node, name: str, quantized: QuantizedWeight) -> None:
+    folded  the reader folds constants; else the scales of integers are written as DequantizeLinear reads them.
+    """
+
+    def __init__(
+        self, writer: Writer, before: ir.Node, name: str, quantized: QuantizedWeight, folded: bool = True
+    ) -> None:
+        self.folded = folded
         quantized = odd(quantized)
         self.writer, self.before, self.name, self.quantized = writer, before, name, quantized
         rows, per_group = quantized.codes.shape[0], (quantized.scales, quantized.zero_points, quantized.multipliers)
@@ -98,7 +104,11 @@ class Decoder:
         """float32 [out], or a scalar where one scale serves the whole weight.  Only for one scale a row."""
         if "scale" not in self.made:
             scales = self.quantized.scales
-            self.made["scale"] = self._scales(scales.reshape(() if scales.numel() == 1 else -1))
+            scales = scales.reshape(() if scales.numel() == 1 else -1)
+            if self.folded:
+                self.made["scale"] = self._scales(scales)
+            else:
+                self.made["scale"] = self.writer.initializer(scales.float().numpy(), f"{self.name}_scale")
         return self.made["scale"]
 
     def _integers(self) -> ir.Value:

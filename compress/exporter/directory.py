@@ -86,7 +86,7 @@ def _sparsity(model: nn.Module, directory: Path, model_bytes: int) -> dict[str, 
     pruned, of = num_pruned(model)
     if not pruned:
         return {}
-    gzip_bytes = sum(deflated_bytes(path) for path in sorted(directory.iterdir()) if holds_model(path.name))
+    gzip_bytes = sum(deflated_bytes(path) for path in sorted(directory.rglob("*")) if holds_model(path.name))
     return {"sparsity": {"share": round(pruned / of, 4), "model_bytes": model_bytes, "gzip_bytes": gzip_bytes}}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from compress.errors import ModelError
 from compress.exporter.nodes import CONSTANT, attribute
+from compress.exporter.opsets import FIRST
 from compress.models.masks import Mask, settle_masks
 from compress.models.quantized import stored
 
@@ -25,33 +27,49 @@ if TYPE_CHECKING:
     from compress.targets import Target
 
 DOMAIN, STORED_WEIGHT = "compress", "StoredWeight"
-INPUT_NAME, OUTPUT_NAME = "pixel_values", "logits"
 _ORIGINAL = ".parametrizations.weight.original"  # what torch calls a pruned weight
 MODULE = "module"  # the metadata key of the module whose weight a node reads
 
 
-def to_graph(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
-    """The graph of `model` in eval mode, on float32 `pixel_values` [N, …] like `example` [1, …], with `logits` out.
+@dataclass(frozen=True)
+class Signature:
+    """What a graph calls its inputs, in the order of the model's arguments, and its output."""
 
-    N is free, or 1 where the target wants static shapes.  The model is as before afterwards, also after an error.
+    inputs: tuple[str, ...]
+    output: str
+
+
+CLASSIFIER = Signature(("pixel_values",), "logits")
+
+
+def to_graph(
+    model: nn.Module, example: tuple[Tensor, ...], target: Target, signature: Signature = CLASSIFIER
+) -> ir.Model:
+    """The graph of `model` in eval mode, on inputs [N, …] like those of `example` [1, …].
+
+    N is free, or 1 where the target wants static shapes.  The opset is the target's, or the oldest that PyTorch writes.
+    The model is as before afterwards, also after an error.
     Raises ModelError for a model that ONNX cannot express, or that returns more than one tensor.
     """
     if not target.static_shapes:
         # An exported size of 1 would be taken for a constant.
-        example, dynamic = torch.cat([example, example]), ({0: torch.export.Dim("batch")},)
+        example = tuple(torch.cat([each, each]) for each in example)
+        # One name is enough: the others are found to be the same size, and a name that is not used is warned of.
+        sizes = [torch.export.Dim("batch"), *[torch.export.Dim.AUTO] * (len(example) - 1)]
+        dynamic = tuple({0: size} for size in sizes)
     else:
         dynamic = None
     with _exportable(model), torch.no_grad():
         try:
             program = torch.onnx.export(
                 model,
-                (example,),
+                example,
                 dynamo=True,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
+                input_names=list(signature.inputs),
+                output_names=[signature.output],
                 dynamic_shapes=dynamic,
                 custom_translation_table={torch.ops.compress.fake_quantize.default: _quantize_dequantize},
-                opset_version=target.opset,
+                opset_version=max(target.opset, FIRST),
                 optimize=True,
                 verbose=False,
             )
@@ -60,7 +78,9 @@ def to_graph(model: nn.Module, example: Tensor, target: Target) -> ir.Model:
     assert program is not None
     graph = program.model.graph
     if len(graph.outputs) != 1:
-        raise ModelError(f"the model returns {len(graph.outputs)} tensors: give it a wrapper that returns the logits")
+        raise ModelError(
+            f"the model returns {len(graph.outputs)} tensors: give it a wrapper that returns the {signature.output}"
+        )
     parameters = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
     for number, value in enumerate([v for name, v in graph.initializers.items() if name not in parameters]):
         value.name = f"{CONSTANT}{number}"

@@ -127,7 +127,7 @@ def _as_gemm(writer: Writer, matmul: ir.Node, add: ir.Node, bias: ir.Value | Non
     columns = sizes(matmul.inputs[0])[-1]
     rows = writer.node(matmul, "Reshape", dequantize.inputs[0], writer.integers(-1, columns))
     rows = writer.node(matmul, "DequantizeLinear", rows, *dequantize.inputs[1:])
-    rows.shape = ir.Shape(["rows", columns])
+    rows.shape, rows.dtype = ir.Shape(["rows", columns]), ir.DataType.FLOAT
     product = writer.node_like(matmul, "Gemm", rows, transpose.inputs[0], bias, transB=1)
     return writer.node(add, "Reshape", product, writer.integers(*sizes(add.outputs[0])))
 

@@ -23,7 +23,7 @@ from onnx_ir.passes.common import (
     TopologicalSortPass,
 )
 
-from compress.exporter.graph import MODULE, OUTPUT_NAME
+from compress.exporter.graph import CLASSIFIER, MODULE, Signature
 from compress.exporter.nodes import CONSTANT
 
 if TYPE_CHECKING:
@@ -35,23 +35,30 @@ if TYPE_CHECKING:
 LARGEST_FILE_BYTES = 1_900_000_000
 
 
-def write(model: ir.Model, path: Path, target: Target, version: str) -> None:
+def write(model: ir.Model, path: Path, target: Target, version: str, signature: Signature = CLASSIFIER) -> None:
     """Tidy the model and write it to `path`: the same bytes for the same graph and `version` of this program.
 
     Weights go into a file beside it, `path` + '.data', only if one file cannot hold them.
     """
-    tidy(model)
-    model.ir_version, model.producer_name, model.producer_version = target.ir_version, "compress", version
-    if sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value) > (
-        LARGEST_FILE_BYTES
-    ):
-        ir.external_data.unload_from_model(model, path.parent, f"{path.name}.data")
-    proto = ir.to_proto(model)
-    del proto.graph.value_info[:]  # it would repeat the initializers' types
+    proto = finished(model, target, version, path, signature)
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def tidy(model: ir.Model) -> None:
+def finished(
+    model: ir.Model, target: Target, version: str, path: Path | None = None, signature: Signature = CLASSIFIER
+) -> onnx.ModelProto:
+    """The tidy model as the file holds it; where its weights are too large, and a path is given, they are written."""
+    tidy(model, signature)
+    model.ir_version, model.producer_name, model.producer_version = target.ir_version, "compress", version
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    if path is not None and size > LARGEST_FILE_BYTES:
+        ir.external_data.unload_from_model(model, path.parent, f"{path.name}.data")
+    proto: onnx.ModelProto = ir.to_proto(model)
+    del proto.graph.value_info[:]  # it would repeat the initializers' types
+    return proto
+
+
+def tidy(model: ir.Model, signature: Signature = CLASSIFIER) -> None:
     """Take out, in place, all that the graph does not need."""
     modules = {node: node.metadata_props[MODULE] for node in model.graph if MODULE in node.metadata_props}
     ir.passes.Sequential(
@@ -66,6 +73,7 @@ def tidy(model: ir.Model) -> None:
     )(model)
     drop_default_attributes(model)
     shorten_names(model.graph, modules)
+    model.graph.outputs[0].name = signature.output
 
 
 def drop_default_attributes(model: ir.Model) -> None:
@@ -99,7 +107,6 @@ def shorten_names(graph: ir.Graph, modules: dict[ir.Node, str]) -> None:
         module = modules.get(node, "")
         node.name = f"{module}_{taken[module]}" if module and taken[module] else module
         taken[module] += 1
-    graph.outputs[0].name = OUTPUT_NAME
     graph.name = "compress"
 
 

@@ -43,10 +43,15 @@ class Product:
     input_scale: ir.Value
 
 
-def store_weights(model: ir.Model, weights: dict[str, QuantizedWeight]) -> None:
+def store_weights(
+    model: ir.Model, weights: dict[str, QuantizedWeight], *, folded: bool = True, integer_bias: bool = True
+) -> None:
     """Replace every StoredWeight mark of `compress.exporter.graph` by decoders of `weights[its parameter]`.
 
     A weight that is used twice is stored once.
+
+    folded        the reader folds constants, as ONNX Runtime does; else scales lie as DequantizeLinear reads them.
+    integer_bias  of integer products; else it stays float.
     """
     marks = [node for node in model.graph if node.domain == DOMAIN and node.op_type == STORED_WEIGHT]
     if not marks:
@@ -55,11 +60,11 @@ def store_weights(model: ir.Model, weights: dict[str, QuantizedWeight]) -> None:
     decoders: dict[str, Decoder] = {}
     for mark in marks:
         name = attribute(mark, "parameter", "")
-        decoder = decoders.setdefault(name, Decoder(writer, first, name, weights[name]))
+        decoder = decoders.setdefault(name, Decoder(writer, first, name, weights[name], folded))
         weight = mark.outputs[0]
         if has_int8_form(decoder.quantized):
             for product in integer_products(weight):
-                _multiply_integers(product, decoder)
+                _multiply_integers(product, decoder, integer_bias)
         for reader in users(weight):
             if _transposes_matrix(reader) and reader.outputs[0].uses():
                 replace(model.graph, reader, decoder.float32(transposed=True))
@@ -112,23 +117,26 @@ def _multiplies(node: ir.Node, operand: ir.Value, transposed: bool) -> bool:
     return node.op_type == "MatMul" and transposed
 
 
-def _multiply_integers(product: Product, decoder: Decoder) -> None:
-    """Give the product the int8 weight and an int32 bias."""
+def _multiply_integers(product: Product, decoder: Decoder, integer_bias: bool) -> None:
+    """Give the product the int8 weight, and an int32 bias if that is wanted."""
     node, bias = product.node, product.node.inputs[2] if len(product.node.inputs) > 2 else None
-    if bias is not None:
+    if bias is not None and integer_bias:
         roomy = with_room_for_bias(decoder.quantized, _array(bias), float(_array(product.input_scale)))
         if roomy is not decoder.quantized:
-            decoder = Decoder(decoder.writer, decoder.before, decoder.name, roomy)
+            decoder = Decoder(decoder.writer, decoder.before, decoder.name, roomy, decoder.folded)
         node.replace_input_with(2, _integer_bias(bias, product.input_scale, decoder))
-    zero_point = node.op_type == "Gemm"  # ONNX Runtime fuses no QGemm without one
+    zero_point = node.op_type == "Gemm" and decoder.folded  # ONNX Runtime fuses no QGemm without one
     node.replace_input_with(1, decoder.int8(product.transposed, zero_point))
 
 
 def _integer_bias(bias: ir.Value, input_scale: ir.Value, decoder: Decoder) -> ir.Value:
     """DequantizeLinear of the int32 bias; its scale, input scale · weight scale, is a product that folds."""
     writer, before, name = decoder.writer, decoder.before, str(bias.name)
-    scale = decoder.writer.node(before, "Mul", input_scale, decoder.scale())
     step = _array(input_scale) * decoder.quantized.scales.numpy().reshape(-1)
+    if decoder.folded:
+        scale = writer.node(before, "Mul", input_scale, decoder.scale())
+    else:
+        scale = writer.initializer(step if step.size > 1 else step[0], f"{name}_scale")
     codes = np.rint(_array(bias).astype(np.float64) / step).astype(np.int32)
     if len(bias.uses()) == 1:
         writer.graph.initializers.pop(name)  # the name is free for the integers

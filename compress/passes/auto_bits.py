@@ -36,7 +36,8 @@ def allocated(
         raise ModelError(f"{who}: num_bits auto shares out a recipe's budget, and there is none: write the bits")
     room = context.room.left(model, layers)
     items = items_of(layers, [step.nearest for step in steps], context.progress)
-    sizes = np.array([[context.room.weight_bytes(each) for each in item.formats] for item in items], np.int64)
+    weight_bytes = context.room.weight_bytes
+    sizes = np.array([[weight_bytes(item.names[0], each) for each in item.formats] for item in items], np.int64)
     kept = None
     if context.shared is not None:
         decided = json.dumps([[asdict(step) for step in steps], list(layers)], sort_keys=True)

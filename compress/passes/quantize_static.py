@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class QuantizeStatic(Pass):
     """W8A8: int8 symmetric weights per channel, uint8 affine activations with ranges from calibration data.
 
+    Where a target runs no zero points (TensorRT), activations are int8 and symmetric.
+
     Weights that an earlier pass quantized keep their codes, if an int8 kernel can run them.
 
     num_bits    bits of the activations; weights take 8.

@@ -25,6 +25,7 @@ from compress.recipe.sections import (
     Evaluate,
     Export,
     ImageClassificationSpec,
+    ImageGenerationSpec,
     Name,
     Recipe,
     Seed,
@@ -33,7 +34,7 @@ from compress.recipe.sections import (
 )
 from compress.recipe.sources import gather
 from compress.recipe.tree import Node, Problems, at, nearest
-from compress.targets import Target
+from compress.targets import Target, plain
 
 T = TypeVar("T")
 
@@ -111,7 +112,8 @@ def _recipe(root: Node, problems: Problems, check_files: bool) -> Recipe | None:
         return None
     if budget is None or evaluate is None or export is None or seed is None:
         return None
-    first, several = next(iter(devices)), tuple(devices) if len(devices) > 1 else ()
+    first, *others = [target.name if isinstance(plain(target), str) else target for target in devices.values()]
+    several = (first, *others) if others else ()
     return Recipe(name, model, task, calibration, passes, first, budget, evaluate, export, seed, several)
 
 
@@ -264,6 +266,7 @@ class _Sets:
 _SETS = {
     ImageClassificationSpec.name: _Sets(("dataset",), dataset_problems, parse_spec),
     TranslationSpec.name: _Sets(("dataset", "shots"), parallel_problems, parse_parallel),
+    ImageGenerationSpec.name: _Sets(("dataset",), dataset_problems, parse_spec),
 }
 
 
@@ -283,5 +286,5 @@ def _check_calibration(section: Node | None, task: str | None, problems: Problem
         for message in _SETS[task].problems(node.value, check_files):
             problems.add(node.place, f"calibration: {message}")
     length = section.mapping.get("max_seq_length")
-    if length is not None and length.value is not None and task == ImageClassificationSpec.name:
+    if length is not None and length.value is not None and task != TranslationSpec.name:
         problems.add(length.place, "calibration.max_seq_length has no effect on images: take it out")

@@ -19,7 +19,9 @@ REQUIRED = ("name", "model", "task")
 
 def json_schema() -> Schema:
     """The schema of a recipe file: JSON Schema draft 7, which every editor knows.  Deterministic."""
-    target = {"anyOf": [{"const": name, "description": load(name).description} for name in names()]}
+    shipped = [{"const": name, "description": load(name).description} for name in names()]
+    whole = {"type": "object", "required": ["name"], "description": "All that a target's file said, as runs keep it."}
+    target = {"anyOf": [*shipped, {"type": "string", "pattern": r"\.ya?ml$"}, whole]}
     properties = {
         "extends": {
             "type": "string",

@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, MinLen
@@ -172,10 +171,34 @@ class TranslationSpec:
     batch_size: Annotated[int, Ge(1)] = 8
 
 
-TaskSpec: TypeAlias = ImageClassificationSpec | TranslationSpec
+@dataclass(frozen=True)
+class ImageGenerationSpec:
+    """Make images of classes: distances to real images in a classifier's features, the classes that it sees, and how
+    near each image is to the float model's of the same seed.
+
+    dataset     real images that the made ones are compared with: digits, parquet:PATH, folder:PATH or hf:NAME, each
+                with an optional slice of rows.
+    num_images  that are made for the scores, of all classes in turn.
+    features    the classifier whose features distances are taken in; they are named after it.
+    seed        of the first image; each takes the next number.
+    batch_size  images that are made together.
+    """
+
+    name: ClassVar[str] = "image_generation"
+    scores: ClassVar[tuple[str, ...]] = ("frechet_digits_mlp", "class_accuracy_digits_mlp")
+
+    dataset: str = "digits"
+    num_images: Annotated[int, Ge(2)] = 1000
+    features: Literal["digits-mlp"] = "digits-mlp"
+    seed: Seed = 0
+    batch_size: Annotated[int, Ge(1)] = 100
+
+
+TaskSpec: TypeAlias = ImageClassificationSpec | TranslationSpec | ImageGenerationSpec
 TASKS: dict[str, type[TaskSpec]] = {
     ImageClassificationSpec.name: ImageClassificationSpec,
     TranslationSpec.name: TranslationSpec,
+    ImageGenerationSpec.name: ImageGenerationSpec,
 }
 
 
@@ -205,7 +228,8 @@ class Budget:
                    5MiB 5,242,880.
     max_drop       by score, how much worse than the float model's it may be on the same data. Shares in points of a
                    hundred: {top1: 0.5} allows 89.3 % to become 88.8 %, {agreement: 2} asks for 98 % agreement; chrf and
-                   bleu in their own points; nll_per_token and nll_per_char in nats that they may rise.
+                   bleu in their own points; nll_per_token and nll_per_char in nats that they may rise; a Fréchet
+                   distance in per cent of the float model's.
     latency_ratio  largest latency as a share of the float ONNX model's, measured side by side: 0.45.
     model_size     as `size`, of the model file alone, with its external weights.
     peak_memory    as `size`, of the process that runs it.
@@ -254,7 +278,7 @@ class Recipe:
     task         what it is for, and the data that tells how well it does it.
     calibration  the inputs that passes learn from.
     passes       what is done to the model, in this order; none: the float model is exported.
-    target       the device, by name.
+    target       the device, by name, or the path of a file of your own that ends with .yaml.
     targets      in its place several devices: a run, an artefact and a row for each, NAME-TARGET.
     budget       what the result must keep to.
     evaluate     how the artefact is measured.
@@ -267,20 +291,23 @@ class Recipe:
     task: TaskSpec
     calibration: Calibration = Calibration()
     passes: tuple[Pass, ...] = ()
-    target: str = "generic"
+    target: str | Target = "generic"
     budget: Budget = Budget()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
     seed: Seed = 0
-    targets: tuple[str, ...] = ()
+    targets: tuple[str | Target, ...] = ()
 
     def each(self) -> list[Recipe]:
         """A recipe for each of its targets; itself if it names one."""
         if not self.targets:
             return [self]
-        return [replace(self, name=f"{self.name}-{Path(name).stem}", target=name, targets=()) for name in self.targets]
+        return [
+            replace(self, name=f"{self.name}-{each if isinstance(each, str) else each.name}", target=each, targets=())
+            for each in self.targets
+        ]
 
     def device(self) -> Target:
         """The target, with the opset that the recipe asks for.  Raises RecipeError if there is none of that name."""
-        target = load(self.target)
+        target = load(self.target) if isinstance(self.target, str) else self.target
         return target if self.export.opset is None else replace(target, opset=self.export.opset)

@@ -10,6 +10,7 @@ import yaml
 from compress.recipe.reading import adapter
 from compress.recipe.sections import Recipe
 from compress.recipe.yaml_source import add_resolvers
+from compress.targets import Target, plain
 
 
 def dump(recipe: Recipe) -> dict[str, Any]:
@@ -19,7 +20,9 @@ def dump(recipe: Recipe) -> dict[str, Any]:
     for section in ("model", "calibration", "budget", "evaluate", "export"):
         data[section] = _plain(data[section])
     if recipe.targets:
-        data["targets"] = list(recipe.targets)
+        data["targets"] = [_target(each) for each in recipe.targets]
+    else:
+        data["target"] = _target(recipe.target)
     data["task"] = {recipe.task.name: _plain(recipe.task)}
     data["passes"] = [{each.name: _plain(each)} for each in recipe.passes]
     return data
@@ -33,6 +36,11 @@ def dump_yaml(recipe: Recipe) -> str:
 def _plain(section: Any) -> Any:
     cls: Any = type(section)
     return adapter(cls).dump_python(section, mode="json", by_alias=True)
+
+
+def _target(target: str | Target) -> Any:
+    """A name, or, of one that does not ship, all that it says."""
+    return target if isinstance(target, str) else plain(target)
 
 
 class _Dumper(yaml.SafeDumper):

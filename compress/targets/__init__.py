@@ -5,7 +5,7 @@ reading  YAML → Target, by name or by path  schema   JSON Schema of the files,
 """
 
 from compress.targets.figures import ByType, Figure
-from compress.targets.reading import FOLDER, load, names
+from compress.targets.reading import FOLDER, WrongTarget, from_plain, load, names, plain
 from compress.targets.target import Target
 
-__all__ = ["FOLDER", "ByType", "Figure", "Target", "load", "names"]
+__all__ = ["FOLDER", "ByType", "Figure", "Target", "WrongTarget", "from_plain", "load", "names", "plain"]

@@ -26,10 +26,12 @@ class Target:
     weight_bits       numbers of bits in which weights may be stored (any kernel runs them).
     activation_bits   numbers of bits that static activation quantization may take; empty: float activations only.
     granularities     of weight scales: 'tensor', 'channel', 'group'.
-    float_types       that floats run in, best first; a float32 graph is compiled to the first of them.
+    float_types       that floats run in, best first; where that is float16, float layers are written in it.
     integer_form      how integer layers must be written: 'kernels' where onnxruntime's own operators run too, 'qdq'
                       where only QuantizeLinear and DequantizeLinear around float operators do.
-    activation_types  of quantized activations: 'uint8' with any zero point, 'int8' with zero point 0.
+    activation_types  of quantized activations: 'uint8' with any zero point, 'int8' with zero point 0, which is written
+                      where the other does not run.
+    bias_type         of integer layers: 'int32' codes, whose scale is that of the products, or 'float'.
     operators         that are taken, those of other domains as 'com.microsoft.Gelu'; null: all that the runtime has.
     max_size          of an axis of any tensor that is computed; null: any.
     static_shapes     every shape is fixed, batch 1; else the batch axis is free.
@@ -60,6 +62,7 @@ class Target:
     float_types: tuple[FloatType, ...] = ("float32",)
     integer_form: Literal["kernels", "qdq"] = "kernels"
     activation_types: tuple[Literal["uint8", "int8"], ...] = ("uint8", "int8")
+    bias_type: Literal["int32", "float"] = "int32"
     operators: tuple[str, ...] | None = None
     max_size: Count | None = None
     static_shapes: bool = False
@@ -77,14 +80,27 @@ class Target:
     picojoules_per_byte: Figure | None = None
     picojoules_per_op: ByType = field(default_factory=ByType)
 
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether quantized activations must have zero in the middle of their grid."""
+        return "uint8" not in self.activation_types
+
+    @property
+    def folds_constants(self) -> bool:
+        """Whether onnxruntime reads the graph first: a compiler that reads it itself wants constants as they are."""
+        return self.runtime.startswith("onnx-")
+
+    @property
+    def is_half(self) -> bool:
+        """Whether float layers are written in float16."""
+        return self.float_types[:1] == ("float16",)
+
     def refuses_activations(self, num_bits: int) -> str | None:
-        """Why static quantization to so many bits does not run there, or None: it is written as uint8."""
-        if num_bits not in self.activation_bits:
-            bits = ", ".join(map(str, self.activation_bits))
-            return f"target {self.name} runs {f'activations of {bits} bits' if bits else 'float activations only'}"
-        if "uint8" not in self.activation_types:
-            return f"target {self.name} runs int8 activations with zero point 0 alone, and uint8 ones are written"
-        return None
+        """Why static quantization to so many bits does not run there, or None."""
+        if num_bits in self.activation_bits:
+            return None
+        bits = ", ".join(map(str, self.activation_bits))
+        return f"target {self.name} runs {f'activations of {bits} bits' if bits else 'float activations only'}"
 
 
 # Names of those that are numbers with a source; all others are constraints, and a file says each of them.

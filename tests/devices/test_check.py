@@ -32,7 +32,7 @@ def test_a_free_axis_and_an_opset_are_told_by_name(tmp_path: Path) -> None:
         (
             "opset",
             "model: opset 21, and ascend-310p reads 13 to 18: "
-            "re-export with target: ascend-310p, or export: {opset: 18}",
+            "re-export with target: ascend-310p, or export: {opset: 15}",
         ),
         (
             "dynamic-axis",
@@ -71,10 +71,21 @@ def test_integer_activations_are_told_where_only_floats_or_only_symmetric_ones_r
     found = problems(quantized_classifier(), replace(load("nvidia-a100"), max_opset=21), tmp_path)
     assert {rule for rule, _ in found} == {"activation-type"}
     assert found[0][1] == (
-        "quantizelinear_0: uint8 activations, and nvidia-a100 runs int8: float activations: leave out quantize.static"
+        "quantizelinear_0: uint8 activations, and nvidia-a100 runs int8: re-export with target: nvidia-a100"
     )
     found = problems(quantized_classifier(), replace(load("apple-ane"), operators=None, static_shapes=False), tmp_path)
     assert {rule for rule, _ in found} == {"activation-bits"}
+
+
+def test_a_bias_of_integers_is_told_where_it_must_be_float(tmp_path: Path) -> None:
+    g = Builder()
+    bias = g.op("DequantizeLinear", g.constant(np.zeros(4, np.int32)), g.constant(np.float32(0.1)))
+    product = g.op("Gemm", g.qdq("x", zero_point=0, kind=np.int8), g.weight(codes(8, 4), axis=1), bias)
+    model = g.model(product, [1, 8], opset=19)
+    assert problems(model, load("nvidia-t4"), tmp_path) == [
+        ("bias", f"{bias}: a bias in int32, and nvidia-t4 takes float ones: re-export with target: nvidia-t4")
+    ]
+    assert problems(model, load("rk3588"), tmp_path) == []
 
 
 def test_weights_of_bits_and_granularities_that_do_not_run_are_told(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def exported(
     target: Target = GENERIC,
 ) -> onnx.ModelProto:
     """The finished graph of a network with weights and activations quantized so, or not (None)."""
-    built = build(prepared(network, how, activation_bits), torch.from_numpy(inputs(1)), target)
+    built = build(prepared(network, how, activation_bits), (torch.from_numpy(inputs(1)),), target)
     tidy(built)
     proto = ir.to_proto(built)
     onnx.checker.check_model(proto, full_check=True)

@@ -26,7 +26,7 @@ from tests.exporter.networks import (
 
 
 def written(model: nn.Module, path: Path, version: str = "1") -> onnx.ModelProto:
-    write(build(model, torch.from_numpy(inputs(1)), GENERIC), path, GENERIC, version)
+    write(build(model, (torch.from_numpy(inputs(1)),), GENERIC), path, GENERIC, version)
     return onnx.load(path)
 
 
@@ -88,7 +88,7 @@ def test_a_parameter_may_be_named_like_a_value(tmp_path: Path) -> None:
 
 
 def test_a_static_target_has_one_size_for_all(tmp_path: Path) -> None:
-    write(build(seeded(Network), torch.from_numpy(inputs(1)), STATIC), tmp_path / "m.onnx", STATIC, "1")
+    write(build(seeded(Network), (torch.from_numpy(inputs(1)),), STATIC), tmp_path / "m.onnx", STATIC, "1")
     model = onnx.load(tmp_path / "m.onnx")
     assert [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim] == [1, 3, 16, 16]
     assert (model.ir_version, model.opset_import[0].version) == (9, 19)

@@ -47,6 +47,19 @@ def test_every_range_lies_within_what_was_seen_and_the_widest_holds_it_all(obser
             assert grid.high >= high - slack, key
 
 
+@pytest.mark.parametrize("observer", ["minmax", "percentile", "entropy", "mse"])
+def test_where_no_zero_points_run_zero_is_in_the_middle_of_every_grid(observer: str) -> None:
+    there = replace(context(), target=load("nvidia-t4"))
+    model = QuantizeStatic(observer=observer).apply(folded(), there)  # type: ignore[arg-type]
+    table = quantized_activations(model)
+    assert {grid.zero_point for grid in table.values()} == {128}
+    for key, values in observed(model, list(table)).items():
+        largest, steps = float(values.abs().max()), table[key].scale * 127
+        assert steps <= largest * 1.0001, key
+        if observer == "minmax":
+            assert steps == pytest.approx(largest, rel=1e-6), key
+
+
 @pytest.mark.parametrize("net", NETS)
 def test_the_grids_are_those_that_int8_kernels_want(net: str) -> None:
     model = FoldBatchNorm().apply(NETS[net](), context())

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from compress.plan import plan
+from compress.jobs import kind_of
+from compress.plan import layer_plans, plan
 from compress.recipe import parse
 
 pytestmark = pytest.mark.usefixtures("workplace")
@@ -14,9 +15,9 @@ pytestmark = pytest.mark.usefixtures("workplace")
 
 def bytes_of(*overrides: str) -> dict[str, tuple[int, int]]:
     """Bits and bytes of each layer's weight."""
-    return {
-        layer.name: (layer.num_bits, layer.stored_bytes) for layer in plan(parse(Path("tiny.yaml"), overrides)).layers
-    }
+    recipe = parse(Path("tiny.yaml"), overrides)
+    planned = layer_plans(recipe.passes, kind_of(recipe).load(recipe, allow_code=False).model)
+    return {layer.name: (layer.num_bits, layer.stored_bytes) for layer in planned}
 
 
 def test_int8_weights_take_a_byte_a_code_and_two_a_channel() -> None:

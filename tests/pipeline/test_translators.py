@@ -11,6 +11,7 @@ from torch import nn
 
 import compress
 from compress import applying
+from compress.comparing import compare
 from compress.errors import DataError
 from compress.jobs import kind_of, recipe_of
 from compress.jobs.translation import OUTPUTS, TranslationJob
@@ -91,6 +92,14 @@ def test_a_translator_becomes_a_measured_artefact_that_verifies(model: str, tmp_
     assert isinstance(translation.text, str)
     [baseline] = tmp_path.glob("*-float-*")
     assert (baseline / OUTPUTS).is_file()
+    found_again = compare(baseline, tmp_path / "tiny")
+    [lost] = found_again.compared.differences
+    assert lost == {name: row.scores[name] for name in lost}
+    assert {"nll_per_token_lost", "chrf_lost.en-fr", "identical"} <= lost.keys()
+    [layers] = found_again.layers.values()
+    assert layers.apart == ()
+    by_bits = {layer.layer: layer.sqnr_db for layer in layers.errors}
+    assert max(by_bits, key=by_bits.__getitem__).endswith("embed_tokens")
     asked = recipe_of(artefact)
     found = kind_of(asked).verify(artefact, asked, None, baseline / "artefact", 2, silent)
     assert found.ok

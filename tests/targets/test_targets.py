@@ -15,7 +15,7 @@ from jsonschema import Draft7Validator
 
 import compress
 from compress.errors import RecipeError
-from compress.targets import FOLDER, ByType, Figure, Target, load, names
+from compress.targets import FOLDER, ByType, Figure, Target, WrongTarget, from_plain, load, names, plain
 from compress.targets.schema import json_schema
 from compress.targets.target import FIGURES
 
@@ -149,22 +149,22 @@ def test_a_file_of_one_s_own_extends_a_target(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("extends: x86-vnii", ["{}: extends: unknown target 'x86-vnii': did you mean 'x86-vnni'?"]),
-        ("extends: mine.yaml", ["{}: extends itself, by way of {}"]),
-        ("extends: [a]", ["{}: extends is no text: write the name of a target, or the path of a file"]),
+        ("extends: x86-vnii", ["{}:1: extends: unknown target 'x86-vnii': did you mean 'x86-vnni'?"]),
+        ("extends: mine.yaml", ["{}:1: extends itself, by way of {}"]),
+        ("extends: [a]", ["{}:1: extends is no text: write the name of a target, or the path of a file"]),
         ("[a]", ["{}: not a target: write 'extends: x86-vnni', and below it what differs"]),
         (
             "{extends: generic, opsett: 3, opset: twenty, power_watts: {value: -3, source: heard}}",
             [
-                '{}: opset is "twenty": input should be a valid integer',
-                "{}: power_watts.value is -3: input should be greater than 0",
-                "{}: power_watts.source is \"heard\": input should be 'measured', 'vendor' or 'unverified'",
-                "{}: unknown key 'opsett': did you mean 'opset'?",
+                '{}:1: opset is "twenty": input should be a valid integer',
+                "{}:1: power_watts.value is -3: input should be greater than 0",
+                "{}:1: power_watts.source is \"heard\": input should be 'measured', 'vendor' or 'unverified'",
+                "{}:1: unknown key 'opsett': did you mean 'opset'?",
             ],
         ),
         (
             "{extends: generic, power_watts: {source: vendor}}",
-            ["{}: 'power_watts.value' is missing: write it, or extend a target that has it"],
+            ["{}:1: 'power_watts.value' is missing: write it, or extend a target that has it"],
         ),
     ],
 )
@@ -181,12 +181,42 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         load(str(tmp_path / "none.yaml"))
 
 
-def test_static_quantization_is_refused_where_uint8_does_not_run() -> None:
+def test_static_quantization_is_refused_where_it_does_not_run() -> None:
     assert load("x86-vnni").refuses_activations(8) is None
     assert load("x86-vnni").refuses_activations(4) == "target x86-vnni runs activations of 8 bits"
     assert load("apple-ane").refuses_activations(8) == "target apple-ane runs float activations only"
-    told = "target nvidia-t4 runs int8 activations with zero point 0 alone, and uint8 ones are written"
-    assert load("nvidia-t4").refuses_activations(8) == told
+    assert load("nvidia-t4").refuses_activations(8) is None
+
+
+def test_targets_say_in_which_form_their_graphs_are_written() -> None:
+    assert {name for name in SHIPPED if load(name).is_symmetric} == {"nvidia-a100", "nvidia-h100", "nvidia-t4"}
+    half = {"apple-ane", "ascend-310b", "ascend-310p", "ascend-910b", "hexagon", "rk3588"}
+    assert {name for name in SHIPPED if load(name).is_half} == half | {"nvidia-a100", "nvidia-h100", "nvidia-t4"}
+    assert {load(name).opset for name in SHIPPED if name.startswith("ascend")} == {15}
+
+
+def test_each_problem_stands_at_its_line_of_the_file_that_says_it(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("extends: generic\npower_watts:\n  value: -3\n  source: vendor\n")
+    (tmp_path / "mine.yaml").write_text("# mine\nextends: base.yaml\n\nopset: twenty\nweight_bits: [8, a]\n")
+    with pytest.raises(RecipeError) as caught:
+        load(str(tmp_path / "mine.yaml"))
+    assert [problem.removeprefix(f"{tmp_path}/").partition(" is ")[0] for problem in caught.value.problems] == [
+        "mine.yaml:4: opset",
+        "mine.yaml:5: weight_bits.1",
+        "base.yaml:3: power_watts.value",
+    ]
+
+
+def test_a_target_is_told_whole_unless_it_ships(tmp_path: Path) -> None:
+    assert plain(load("rk3588")) == "rk3588"
+    (tmp_path / "rk3588.yaml").write_text("extends: rk3588\nmax_size: 100\n")
+    mine = load(str(tmp_path / "rk3588.yaml"))
+    told = plain(mine)
+    assert isinstance(told, dict)
+    assert json.loads(json.dumps(told)) == told
+    assert from_plain(told) == mine
+    with pytest.raises(WrongTarget, match='opset is "a": input should be a valid integer'):
+        from_plain({**told, "opset": "a"})
 
 
 def test_the_schema_is_current_and_describes_every_field() -> None:

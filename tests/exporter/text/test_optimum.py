@@ -35,6 +35,7 @@ IDS = [[70, 107, 114, 50, 66], [90, 61, 62, 63, 64]]
 SETTINGS = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False, "num_beams": 1}
 SCRIPT = """
 import json, sys
+sys.modules["diffusers"] = None  # there is none: that of this package wants a later huggingface-hub
 import torch
 from optimum.onnxruntime import ORTModelForCausalLM, ORTModelForSeq2SeqLM
 
