@@ -98,7 +98,8 @@ class ImageDataset:
 
 
 def open_images(text: str, *, num_classes: int | None = None, labels: Sequence[str] = ()) -> ImageDataset:
-    """The dataset that a recipe names: demo, parquet:PATH, folder:PATH or hf:NAME, each with an optional [first:end].
+    """The dataset that a recipe names: demo, digits, parquet:PATH, folder:PATH or hf:NAME, each with an optional
+    [first:end].
 
     num_classes  of the model: every label must be below it.
     labels       of the model: the folders of `folder:` may be named after them.
@@ -126,6 +127,10 @@ def _source(spec: DatasetSpec, num_classes: int | None, labels: Sequence[str]) -
         from compress.data.hub import open_hub
 
         return open_hub(spec)
+    if spec.kind == "digits":
+        from compress.data.digits import open_digits
+
+        return open_digits(spec)
     from compress.data.folder import open_demo, open_folder
 
     return open_demo(spec) if spec.kind == "demo" else open_folder(spec, num_classes, labels)

@@ -40,22 +40,24 @@ class Grammar:
     kinds     what may stand before the colon.
     examples  for messages.
     hint      what to write for a path that stands alone.
+    alone     kinds that come with the program or a package, and have nothing after them.
     """
 
     what: str
     kinds: tuple[str, ...]
     examples: str
     hint: Callable[[str], str]
+    alone: tuple[str, ...] = ("demo",)
 
     def parse(self, text: str) -> DatasetSpec:
         """Raises DataError, with what to write instead, for an unknown kind, a missing location or a bad slice."""
         sliced = _SLICED.fullmatch(text)
         start, stop = _bounds(text, sliced["slice"]) if sliced else (0, None)
         kind, colon, location = (sliced["rest"] if sliced else text).strip().partition(":")
-        if kind == "demo" and not colon:
-            return DatasetSpec(text, "demo", "", start, stop)
-        if kind == "demo":
-            raise DataError(f"dataset '{text}': demo takes no path: write demo")
+        if kind in self.alone and not colon:
+            return DatasetSpec(text, kind, "", start, stop)
+        if kind in self.alone:
+            raise DataError(f"dataset '{text}': {kind} takes no path: write {kind}")
         if not colon:
             hint = self.hint(kind) if "/" in kind or "." in kind else f"write {self.examples}"
             raise DataError(f"dataset '{text}' does not say what kind it is: {hint}")
@@ -68,9 +70,10 @@ class Grammar:
 
 IMAGES = Grammar(
     "dataset",
-    ("demo", "parquet", "folder", "hf"),
+    ("demo", "digits", "parquet", "folder", "hf"),
     "demo, parquet:images.parquet, folder:images/ or hf:ORG/NAME:validation",
     lambda path: f"write folder:{path} or parquet:{path}",
+    alone=("demo", "digits"),
 )
 
 

@@ -6,7 +6,7 @@ them, and know no task by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -95,6 +95,11 @@ class Job(Protocol):
         """The artefact of `model`, which is this job's model after the passes, checked against it on real inputs."""
         ...
 
+    @property
+    def file_bytes(self) -> Callable[[nn.Module], int] | None:
+        """Gives the bytes of the model file that `export` would write of a model; None where only writing it tells."""
+        ...
+
     def measure(self, artefact: Artefact, reference: Artefact | None, keep: Path, progress: Progress) -> Measurement:
         """All figures of the artefact; `reference` is the float one's, None when it is itself measured.
 
@@ -145,9 +150,13 @@ class Kind(Protocol):
 
 def kind_of(recipe: Recipe) -> Kind:
     """The module of the recipe's task."""
-    from compress.jobs import images, translation
+    from compress.jobs import generation, images, translation
 
-    kinds: dict[str, Kind] = {"image_classification": images, "translation": translation}
+    kinds: dict[str, Kind] = {
+        "image_classification": images,
+        "translation": translation,
+        "image_generation": generation,
+    }
     return kinds[recipe.task.name]
 
 

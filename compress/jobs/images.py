@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +112,12 @@ class ImageJob:
             card=self.card,
             verify_inputs=[inputs],
         )
+
+    @property
+    def file_bytes(self) -> Callable[[nn.Module], int]:
+        from compress.exporter.size import file_bytes
+
+        return lambda model: file_bytes(model, (self.example()[0][:1],), self.recipe.device())
 
     def measure(self, artefact: Artefact, reference: Artefact | None, keep: Path, progress: Progress) -> Measurement:
         evaluate = self.recipe.evaluate

@@ -18,7 +18,7 @@ from compress.jobs.speaking import Speaker
 from compress.passes.base import Progress
 from compress.recipe import Recipe, TranslationSpec
 from compress.runtime.artefact import Artefact
-from compress.runtime.measurement import Measurement, Prefill
+from compress.runtime.measurement import Measurement, Prefill, bytes_of
 from compress.runtime.text import Decoding, open_translator
 from compress.runtime.text.measure import TextRuns, measure_text
 from compress.runtime.verify import Verification, verify_scores
@@ -122,6 +122,10 @@ class TranslationJob:
             verify_texts=texts,
         )
 
+    @property
+    def file_bytes(self) -> None:
+        return None  # its graphs are written with their weights, a gigabyte of them
+
     def measure(self, artefact: Artefact, reference: Artefact | None, keep: Path, progress: Progress) -> Measurement:
         threads = self.recipe.evaluate.threads
         examples = [example for pair in self.task.pairs for example in self.task.examples(pair)[:_SPEED_PROMPTS]]
@@ -147,11 +151,7 @@ class TranslationJob:
                 ratio=speed.prefill_ratio,
                 first_token_ms=speed.time_to_first_token_ms,
             ),
-            size_bytes=artefact.size_bytes,
-            model_bytes=artefact.model_bytes,
-            gzip_bytes=artefact.gzip_bytes(),
-            files=artefact.file_bytes,
-            float_model_bytes=None if reference is None else reference.model_bytes,
+            **bytes_of(artefact, reference),
             parameters=int(artefact.manifest["model"]["parameters"]),
             macs=None,
             operators={},
@@ -181,10 +181,13 @@ def scores_of(
     scores = task.score(outputs)
     if reference is None:
         return scores
-    before = _kept(task, reference.directory.parent / OUTPUTS)
-    if before is None:
-        before = _outputs(task, recipe, reference, threads, progress)
-    return {**scores, **task.compare(outputs, before)}
+    return {**scores, **task.compare(outputs, outputs_of(task, recipe, reference, threads, progress))}
+
+
+def outputs_of(task: Translation, recipe: Recipe, artefact: Artefact, threads: int, progress: Progress) -> Outputs:
+    """What a translator makes of the task's data: as its run left it beside the row, or else by running it."""
+    kept = _kept(task, artefact.directory.parent / OUTPUTS)
+    return kept if kept is not None else _outputs(task, recipe, artefact, threads, progress)
 
 
 def _outputs(task: Translation, recipe: Recipe, artefact: Artefact, threads: int, progress: Progress) -> Outputs:
@@ -272,6 +275,12 @@ def verify(
         return scores_of(task, recipe, opened, beside, None, threads, progress)
 
     return verify_scores(artefact.directory, rescore, task.evaluation_fingerprint(), float_artefact=reference)
+
+
+def kept_outputs(run: Path) -> Outputs | None:
+    """What the translator of a run made of the data; None for a run that left none.  Raises DataError if damaged."""
+    path = run / OUTPUTS
+    return read_outputs(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def task_of(recipe: Recipe) -> Translation:

@@ -5,8 +5,10 @@ No pass imports torch at the top, so that recipes are checked where torch is not
 from compress.passes.base import REGISTRY, Context, Pass, register
 from compress.passes.correct_bias import CorrectBias
 from compress.passes.distill import Distill
+from compress.passes.distill_guidance import DistillGuidance
 from compress.passes.distill_quantized import DistillQuantized
 from compress.passes.distill_sequence import DistillSequence
+from compress.passes.distill_steps import DistillSteps
 from compress.passes.equalize import Equalize
 from compress.passes.factorize import Factorize
 from compress.passes.finetune import Finetune
@@ -25,6 +27,7 @@ from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
 from compress.passes.rotate import Rotate
 from compress.passes.smooth import Smooth
+from compress.passes.train_flow import TrainFlow
 from compress.passes.train_quantized import TrainQuantized
 from compress.passes.trim_vocabulary import TrimVocabulary
 from compress.passes.tune_norms_and_scales import TuneNormsAndScales
@@ -34,8 +37,10 @@ __all__ = [
     "Context",
     "CorrectBias",
     "Distill",
+    "DistillGuidance",
     "DistillQuantized",
     "DistillSequence",
+    "DistillSteps",
     "Equalize",
     "Factorize",
     "Finetune",
@@ -55,6 +60,7 @@ __all__ = [
     "Reconstruct",
     "Rotate",
     "Smooth",
+    "TrainFlow",
     "TrainQuantized",
     "TrimVocabulary",
     "TuneNormsAndScales",

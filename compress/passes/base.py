@@ -37,13 +37,13 @@ class Room:
     """A recipe's budget of bytes, for a pass that shares it out.
 
     budget        bytes that the artefact may take.
-    weight_bytes  those of a weight in the file, with the nodes that decode it.
+    weight_bytes  those of a layer's weight in the file, by its name, with the nodes that decode it.
     left          those that the layers of these names may take, all else stored as the recipe says.  Raises ModelError
                   if all else takes more than the budget.
     """
 
     budget: int
-    weight_bytes: Callable[[QuantizedWeight], int]
+    weight_bytes: Callable[[str, QuantizedWeight], int]
     left: Callable[[nn.Module, Iterable[str]], int]
 
 

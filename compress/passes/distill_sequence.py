@@ -67,9 +67,12 @@ class DistillSequence(TrainingPass):
         return []
 
     def prepare(self, context: Context) -> None:
-        self.learned_from(context)
+        self._written(context)
 
-    def learned_from(self, context: Context) -> Examples:
+    def learned_from(self, model: nn.Module, context: Context) -> Examples:
+        return self._written(context)
+
+    def _written(self, context: Context) -> Examples:
         from compress.training.sequences import Filter, choose, written_by
 
         if context.corpus is None or context.writer is None or context.examples is None:

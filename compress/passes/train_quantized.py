@@ -79,6 +79,11 @@ class TrainQuantized(TaughtPass):
         refused = None if self.activation_bits is None else target.refuses_activations(self.activation_bits)
         if refused:
             found.append(f"activation_bits is {self.activation_bits}: {refused}")
+        elif self.activation_bits is not None and target.is_symmetric:
+            told = f"target {target.name} runs activations with zero point 0 alone, and trained grids have others"
+            found.append(
+                f"activation_bits is {self.activation_bits}: {told}: write null, and quantize.static behind it"
+            )
         if (self.strategy == "group") != (self.group_size is not None):
             found.append("strategy 'group' and group_size go together: give both, or neither")
         found += group_problems(self.num_bits, self.group_size)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from compress.targets import Target
     from compress.training.examples import Examples
+    from compress.training.loop import TaskLoss
     from compress.training.phase import Phase
 
 
@@ -34,7 +35,7 @@ class TrainingPass(Loop, Pass):
 
     def task_problems(self, task: str, languages: tuple[str, ...]) -> list[str]:
         found = []
-        if self.augment and task != "image_classification":
+        if self.augment and task == "translation":
             found.append("augment is for images: take it out")
         if self.vocabulary != "all" and task != "translation":
             found.append("vocabulary is for language models: take it out")
@@ -53,13 +54,13 @@ class TrainingPass(Loop, Pass):
         if context.launch is not None:
             self.prepare(context)
             return context.launch(self, model, context)
-        examples = self.learned_from(context)
+        examples = self.learned_from(model, context)
         phases = self.phases(model, context)
         if self.vocabulary == "seen":
             seen = SeenTokens(model, phases, examples, context.seed)
             examples, phases = seen.examples, [*phases, seen]
         around = Surroundings(context.seed, context.progress, context.say, context.directory, context.track)
-        history = train(model, phases, examples, self, around)
+        history = train(model, phases, examples, self, around, self.task_loss())
         for phase in reversed(phases):
             phase.finish()
         for parameter in model.parameters():
@@ -71,8 +72,12 @@ class TrainingPass(Loop, Pass):
         """What is to be done before several processes train together: only one does it."""
         return
 
-    def learned_from(self, context: Context) -> Examples:
-        """The examples to train on."""
+    def task_loss(self) -> TaskLoss | None:
+        """What the task itself asks to be lowered; None: the cross-entropy of logits."""
+        return None
+
+    def learned_from(self, model: nn.Module, context: Context) -> Examples:
+        """The examples to train `model` on."""
         if context.examples is None:
             raise ModelError(f"{self.name}: no examples to train on: give them, or use compress.prepare in your loop")
         return context.examples(self.dataset, self.augment)

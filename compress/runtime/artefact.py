@@ -34,6 +34,7 @@ from compress.tasks.base import Figure, Scores
 FORMAT = 1
 MANIFEST, MODEL = "compress.json", "model.onnx"
 ENCODER, DECODER = "encoder_model.onnx", "decoder_model_merged.onnx"  # the two graphs of an encoder–decoder model
+TRANSFORMER = "transformer/model.onnx"  # of a generator of images, in the layout of diffusers
 TOKENIZER, TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"  # the second where the output has its own
 _PARTIAL = f"{MANIFEST}.partial"  # all that a killed write can leave behind; no part of the artefact
 _OWN_HASH = "manifest_sha256"
@@ -55,7 +56,7 @@ class Artefact:
     @property
     def model_path(self) -> Path:
         """The graph that gives the answers: of an encoder–decoder model the decoder's."""
-        return self.directory / (MODEL if MODEL in self.manifest["files"] else DECODER)
+        return self.directory / next(name for name in (MODEL, TRANSFORMER, DECODER) if name in self.manifest["files"])
 
     @property
     def model_files(self) -> tuple[str, ...]:
@@ -124,7 +125,7 @@ def open_artefact(directory: str | Path) -> Artefact:
     """
     directory = Path(directory)
     try:
-        manifest = _read_manifest(directory)
+        manifest = read_manifest(directory)
         problems = [*_file_problems(directory, manifest["files"])]
     except OSError as error:
         raise ArtefactError(f"{error.filename}: cannot be read: {error.strerror}") from error
@@ -164,7 +165,7 @@ def write_manifest(directory: str | Path, content: Mapping[str, Any]) -> Artefac
     partial = directory / _PARTIAL
     partial.write_text(text.replace(f'"{_OWN_HASH}": "{_ZEROS}"', f'"{_OWN_HASH}": "{own}"'), "utf-8", newline="\n")
     os.replace(partial, path)
-    return Artefact(directory, _read_manifest(directory))
+    return Artefact(directory, read_manifest(directory))
 
 
 def with_scores(artefact: Artefact, scores: Scores, float_sha256: str | None = None) -> Artefact:
@@ -177,7 +178,7 @@ def with_scores(artefact: Artefact, scores: Scores, float_sha256: str | None = N
 
 
 def _has_model(files: Iterable[str]) -> bool:
-    return MODEL in files or {ENCODER, DECODER} <= set(files)
+    return MODEL in files or TRANSFORMER in files or {ENCODER, DECODER} <= set(files)
 
 
 def holds_model(name: str) -> bool:
@@ -190,7 +191,11 @@ def as_artefact(artefact: Artefact | str | Path) -> Artefact:
     return artefact if isinstance(artefact, Artefact) else open_artefact(artefact)
 
 
-def _read_manifest(directory: Path) -> dict[str, Any]:
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest in `directory`, checked by its own hash; not one of the files that it lists is read.
+
+    Raises ArtefactError for one that is missing, damaged or of a newer format.
+    """
     path = directory / MANIFEST
     if not path.is_file():
         raise ArtefactError(_no_manifest(directory))

@@ -20,7 +20,7 @@ from compress.runtime import energy
 from compress.runtime.artefact import Artefact, as_artefact
 from compress.runtime.graph import count
 from compress.runtime.machine import this_machine
-from compress.runtime.measurement import Latency, Measurement, Runs
+from compress.runtime.measurement import Latency, Measurement, Runs, bytes_of
 from compress.runtime.process import run_worker
 from compress.runtime.scoring import score
 from compress.runtime.session import open_session
@@ -59,11 +59,7 @@ def measure(
     return Measurement(
         **vars(latency),
         **{key: median_low([load[key] for load in loads]) for key in loads[0]},
-        size_bytes=artefact.size_bytes,
-        model_bytes=artefact.model_bytes,
-        gzip_bytes=artefact.gzip_bytes(),
-        files=artefact.file_bytes,
-        float_model_bytes=None if reference is None else reference.model_bytes,
+        **bytes_of(artefact, reference),
         parameters=counts.parameters,
         macs=counts.macs,
         operators=counts.operators,

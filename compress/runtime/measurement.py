@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from compress.runtime.artefact import Artefact
 from compress.runtime.machine import Machine
 from compress.runtime.statistics import Ratio
 from compress.tasks.base import Scores
@@ -60,6 +62,24 @@ class Prefill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluations:
+    """What it takes a generator to make an image.
+
+    per_image   evaluations of the model; guidance takes two a step.
+    batch_size  images that an evaluation was timed on.
+    ms_p50      of one evaluation, of so many images together.
+    ratio       its time as a share of the float model's; None for that itself.
+    together    time of so many images, made together, as a share of the float model's; None for that itself.
+    """
+
+    per_image: int
+    batch_size: int
+    ms_p50: float
+    ratio: Ratio | None
+    together: Ratio | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement(Latency):
     """All that is measured on an artefact.
 
@@ -76,6 +96,7 @@ class Measurement(Latency):
     peak_rss_bytes        its highest, loading and one run included, the Python interpreter too.
     parts                 bytes by part of the model (body, embedding, tokenizer, …), where it is known.
     prefill               of translators; None for others.
+    evaluations           of generators; None for others.
     scores                of the artefact in its runtime, on the task's whole evaluation set.
     """
 
@@ -95,3 +116,15 @@ class Measurement(Latency):
     machine: Machine
     parts: dict[str, int] = field(default_factory=dict)
     prefill: Prefill | None = None
+    evaluations: Evaluations | None = None
+
+
+def bytes_of(artefact: Artefact, reference: Artefact | None) -> dict[str, Any]:
+    """What a Measurement says of the artefact's files, and of those of the float one."""
+    return {
+        "size_bytes": artefact.size_bytes,
+        "model_bytes": artefact.model_bytes,
+        "gzip_bytes": artefact.gzip_bytes(),
+        "files": artefact.file_bytes,
+        "float_model_bytes": None if reference is None else reference.model_bytes,
+    }

@@ -64,8 +64,8 @@ def interleave(models: Sequence[dict[str, str]], threads: int, runs: dict[str, A
     single = [_calls(session, given, 1) for session, given in zip(sessions, samples, strict=True)]
     batch = [_calls(session, given, runs["batch_size"]) for session, given in zip(sessions, samples, strict=True)]
     return {
-        "single": _timed(single, runs["warmups"], runs["pairs"], runs["seconds"]),
-        "batch": _timed(batch, 1, runs["batch_pairs"], runs["seconds"]),
+        "single": timed(single, runs["warmups"], runs["pairs"], runs["seconds"]),
+        "batch": timed(batch, 1, runs["batch_pairs"], runs["seconds"]),
         "energy_joules": None if energy.unreadable() else [_joules(call) for call in single],
     }
 
@@ -79,7 +79,7 @@ def _calls(session: Session, samples: Float, size: int) -> Callable[[int], objec
     return lambda i: session(batches[i % len(batches)])
 
 
-def _timed(calls: Sequence[Callable[[int], object]], warmups: int, pairs: int, seconds: float) -> list[list[float]]:
+def timed(calls: Sequence[Callable[[int], object]], warmups: int, pairs: int, seconds: float) -> list[list[float]]:
     """Milliseconds of every call, a list a model; fewer than `pairs` rounds, but three, when `seconds` are over."""
     for i in range(warmups):
         for call in calls:

@@ -70,7 +70,7 @@ class ImageClassification:
         Of equal logits the first class wins, as argmax has it.  Raises ModelError for outputs that are not finite
         logits [N, num_classes].
         """
-        ranks = self._ranks(outputs, labels)
+        ranks = self.ranks(outputs, labels)
         scores = {"top1": wilson(int((ranks == 0).sum()), len(ranks))}
         if self.num_classes > 5:
             scores["top5"] = wilson(int((ranks < 5).sum()), len(ranks))
@@ -83,7 +83,7 @@ class ImageClassification:
         kl_nats          mean over the images of KL(softmax reference ‖ softmax outputs); Student's interval.
         top1_difference  top1 of outputs − top1 of reference, as a share (0.01 is one point); Tango's paired interval.
         """
-        correct, correct_before = self._ranks(outputs, labels) == 0, self._ranks(reference, labels) == 0
+        correct, correct_before = self.ranks(outputs, labels) == 0, self.ranks(reference, labels) == 0
         same = outputs.argmax(axis=1) == reference.argmax(axis=1)
         return {
             "agreement": wilson(int(same.sum()), len(same)),
@@ -110,8 +110,11 @@ class ImageClassification:
         if inputs:
             yield Batch(np.stack(inputs), np.array(labels, dtype=np.int64))
 
-    def _ranks(self, outputs: Float, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The place of each image's true class among the logits, 0 the first."""
+    def ranks(self, outputs: Float, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The place of each image's true class among the logits, 0 the first: int64 [N].
+
+        Raises ModelError for outputs that are not finite logits [N, num_classes].
+        """
         if outputs.shape != (len(labels), self.num_classes):
             raise ModelError(
                 f"the outputs have shape {list(outputs.shape)}: logits [{len(labels)}, {self.num_classes}] are wanted"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 CHECKPOINT_SECONDS = 120.0
+TaskLoss = Callable[[Any, Tensor], Tensor]  # (the model's output, labels) → a number
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,24 @@ class History:
 class Student(nn.Module):
     """A model with the phases of its training: one forward from a batch to the loss, which DDP and FSDP can wrap."""
 
-    def __init__(self, model: nn.Module, compressor: Compressor, label_smoothing: float) -> None:
+    def __init__(self, model: nn.Module, compressor: Compressor, task_loss: TaskLoss) -> None:
         super().__init__()
-        self.model, self.compressor, self.label_smoothing = model, compressor, label_smoothing
+        self.model, self.compressor, self.task_loss = model, compressor, task_loss
 
     def forward(self, inputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
-        logits = logits_of(self.model(*map(channels_last, inputs)))
-        task = functional.cross_entropy(
-            logits.flatten(0, -2).float(), labels.flatten(), ignore_index=NOTHING, label_smoothing=self.label_smoothing
-        )
+        task = self.task_loss(self.model(*map(channels_last, inputs)), labels)
         loss: Tensor = self.compressor.loss(task, Batch(inputs, labels))
         return loss
+
+
+def cross_entropy(label_smoothing: float) -> TaskLoss:
+    """The mean over what the labels ask for, of logits [N, …, classes] or of an output that holds some."""
+
+    def loss(output: Any, labels: Tensor) -> Tensor:
+        rows = logits_of(output).flatten(0, -2).float()
+        return functional.cross_entropy(rows, labels.flatten(), ignore_index=NOTHING, label_smoothing=label_smoothing)
+
+    return loss
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -86,9 +94,16 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def train(
-    model: nn.Module, phases: Sequence[Phase], examples: Examples, settings: Loop, around: Surroundings
+    model: nn.Module,
+    phases: Sequence[Phase],
+    examples: Examples,
+    settings: Loop,
+    around: Surroundings,
+    task_loss: TaskLoss | None = None,
 ) -> History:
     """Train `model` in place, with its phases, and return what the losses were.
+
+    task_loss  of the model's output and the labels; None: cross-entropy of logits.
 
     The model is left in training mode, its phases unfinished.  Raises ModelError for a loss that is not finite, or a
     model of which nothing can be trained, or that cannot be trained as the settings say.
@@ -107,7 +122,7 @@ def train(
     total = settings.num_steps(len(examples), accelerator.num_processes)
     compressor = Compressor(model, phases, total)
     model.to(memory_format=torch.channels_last)
-    student: Any = Student(model, compressor, settings.label_smoothing)
+    student: Any = Student(model, compressor, task_loss or cross_entropy(settings.label_smoothing))
     choose_trainable(model, settings, phases)
     optimizer: Any = make_optimizer(student, settings)
     student, optimizer = accelerator.prepare(student, optimizer)
@@ -163,7 +178,7 @@ def _step(
     seen = torch.zeros((), device=accelerator.device)
     total, unit = 0, ""
     for start in range(0, len(rows), size):
-        batch = examples.batch(rows[start : start + size], draw if settings.augment else None)
+        batch = examples.batch(rows[start : start + size], draw if settings.draws else None)
         inputs = tuple(tensor.to(accelerator.device) for tensor in batch.inputs)
         with accelerator.accumulate(student):
             loss = student(inputs, batch.labels.to(accelerator.device))

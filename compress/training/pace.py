@@ -43,7 +43,7 @@ class Pace:
 
 def items_of(batch: Batch) -> tuple[int, str]:
     """How many items a batch asks for, and what they are: tokens where each place is asked, else images or examples."""
-    if batch.labels.dim() > 1:
+    if batch.labels.dim() > 1 and not batch.labels.is_floating_point():
         return int((batch.labels != NOTHING).sum()), "tokens"
     inputs: Tensor = batch.inputs[0]
     return len(batch.labels), "images" if inputs.dim() == 4 else "examples"

@@ -60,6 +60,11 @@ class Loop:
     vocabulary: Literal["all", "seen"] = "all"
 
     @property
+    def draws(self) -> bool:
+        """Whether the examples of a step are varied at random."""
+        return bool(self.augment)
+
+    @property
     def rate_of_scales(self) -> float:
         """The learning rate of learned grids' scales at its highest."""
         return self.learning_rate

@@ -19,8 +19,10 @@ def test_the_passes_there_are() -> None:
     assert sorted(REGISTRY) == [
         "correct.bias",
         "distill",
+        "distill.guidance",
         "distill.quantized",
         "distill.sequence",
+        "distill.steps",
         "equalize",
         "factorize",
         "finetune",
@@ -39,6 +41,7 @@ def test_the_passes_there_are() -> None:
         "reconstruct",
         "rotate",
         "smooth",
+        "train.flow",
         "train.quantized",
         "trim.vocabulary",
         "tune.norms_and_scales",

@@ -23,6 +23,8 @@ from compress.errors import PromiseBroken
 from compress.jobs.text_examples import TextExamples
 from compress.models.activations import quantized_activations
 from compress.models.dynamic import dynamic_layers
+from compress.models.generators.noted import set_sampling
+from compress.models.generators.sampling import Sampling
 from compress.models.learned import LearnedActivation, LearnedWeight
 from compress.models.low_rank import LowRank
 from compress.models.masks import masked_layers
@@ -37,8 +39,10 @@ from compress.passes import (
     Context,
     CorrectBias,
     Distill,
+    DistillGuidance,
     DistillQuantized,
     DistillSequence,
+    DistillSteps,
     Equalize,
     Factorize,
     Finetune,
@@ -58,12 +62,14 @@ from compress.passes import (
     Reconstruct,
     Rotate,
     Smooth,
+    TrainFlow,
     TrainQuantized,
     TrimVocabulary,
     TuneNormsAndScales,
 )
 from compress.targets import load
 from compress.training.settings import LogitsLoss
+from tests import generating
 from tests.nets import NETS, context, images, run
 from tests.training.teachers import BACKWARDS, Backwards
 
@@ -133,6 +139,16 @@ def translator(shape: str) -> World:
 
 PICTURES: dict[str, World] = {name: World(make, context, lambda net: run(net, images())) for name, make in NETS.items()}
 LANGUAGES: dict[str, World] = {shape: translator(shape) for shape in ("tiny-gemma3", "tiny-m2m100", "tiny-marian")}
+
+
+def velocities(model: nn.Module) -> Tensor:
+    with torch.no_grad():
+        given: Tensor = model(*generating.inputs())
+    return given.flatten(1)
+
+
+GENERATORS = {"generator": World(generating.tiny, lambda: generating.context(Path(tempfile.mkdtemp())), velocities)}
+SLOW: Any = {**generating.FEW, "learning_rate": 1e-5}
 
 
 def unfold(model: nn.Module) -> None:
@@ -300,6 +316,25 @@ CASES = {
         0.15,
         make_float,
         ("reconstruct: no weight is quantized any more",) * 2,
+    ),
+    "train.flow": Case((), TrainFlow(**SLOW), 0.1, worlds=GENERATORS, later=(QuantizeStatic(),)),
+    "distill.guidance": Case(
+        (),
+        DistillGuidance(**SLOW),
+        0.1,
+        lambda model: set_sampling(model, Sampling(8, 2.0)),
+        ("distill.guidance: the model is sampled with guidance of 2, none was asked for",),
+        worlds=GENERATORS,
+        later=(QuantizeStatic(),),
+    ),
+    "distill.steps": Case(
+        (DistillGuidance(**SLOW),),
+        DistillSteps(**SLOW, steps=2, rounds=2),
+        0.1,
+        lambda model: set_sampling(model, Sampling(8)),
+        ("distill.steps: the model is sampled in 8 steps, 2 were asked for",),
+        worlds=GENERATORS,
+        later=(QuantizeStatic(),),
     ),
     "finetune": Case((FOLD,), Finetune(learning_rate=1e-5, **FEW), 0.3),
     "finetune one layer": Case(

@@ -162,7 +162,7 @@ def test_the_worker_unpickles_nothing(tmp_path: Path) -> None:
 
 def test_a_series_ends_when_its_time_is_over() -> None:
     calls: list[int] = []
-    times = worker._timed([calls.append, calls.append], warmups=2, pairs=1000, seconds=0.0)
+    times = worker.timed([calls.append, calls.append], warmups=2, pairs=1000, seconds=0.0)
     assert [len(own) for own in times] == [3, 3]
     assert calls == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2]  # A B A B, warm-ups first
 

@@ -1,0 +1,33 @@
+"""How a generator is sampled, noted in its config, whose changes snapshots keep (`compress.models.structure`)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from compress.errors import ModelError
+from compress.models.generators.sampling import Sampling
+from compress.models.generators.transformer import GeneratorConfig
+from compress.models.structure import recording
+
+
+def config_of(model: nn.Module) -> GeneratorConfig:
+    """Raises ModelError for a model that makes no images."""
+    config = getattr(model, "config", None)
+    if not isinstance(config, GeneratorConfig):
+        raise ModelError(f"{type(model).__name__} has no note of how it is sampled: it makes no images")
+    return config
+
+
+def sampling_of(model: nn.Module) -> Sampling:
+    """Raises ModelError for a model that makes no images."""
+    config = config_of(model)
+    return Sampling(config.num_inference_steps, config.guidance_scale, config.shift)
+
+
+def set_sampling(model: nn.Module, sampling: Sampling) -> None:
+    """Note another way to sample the model."""
+    config = config_of(model)
+    with recording(model):
+        config.num_inference_steps = sampling.num_steps
+        config.guidance_scale = sampling.guidance_scale
+        config.shift = sampling.shift

@@ -1,0 +1,85 @@
+"""The images that artefacts made, kept beside their rows, and contact sheets of them: the same seeds side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.pixels import as_levels
+from compress.errors import ArtefactError
+from compress.files import appearing
+from compress.report.row import Row
+from compress.report.table import sort
+from compress.tasks.base import Float
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SAMPLES, SHEET = "samples.npz", "contact_sheet.png"  # in a run's directory
+_COLUMNS = 20  # images of each artefact
+_SIDE = 40  # pixels of an image at least: small ones are enlarged, each pixel to a square
+_GAP, _TITLE = 2, 14  # pixels
+
+
+def write_samples(path: Path, images: Float, fingerprint: str) -> None:
+    """Keep images [N, C, H, W], and what they were made for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with appearing(path) as partial, partial.open("wb") as stream:
+        np.savez_compressed(stream, images=images, fingerprint=np.array(fingerprint))
+
+
+def read_samples(path: Path, fingerprint: str | None = None) -> Float | None:
+    """The images, if they are there and were made for that; None: for whatever."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if fingerprint is not None and str(file["fingerprint"]) != fingerprint:
+                return None
+            images: Float = file["images"]
+            return images
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def sheet_of(rows: Sequence[Row], path: Path) -> None:
+    """Draw a contact sheet of the images that lie beside these rows, in the order of the table.
+
+    Raises ArtefactError if none has any, or if they are of several sizes.
+    """
+    found = [(row.name, read_samples(Path(row.artefact).parent / SAMPLES)) for row in sort(rows)]
+    given = [(name, images) for name, images in found if images is not None]
+    if not given:
+        raise ArtefactError("no row has images beside it: a contact sheet is of task image_generation")
+    if len({images.shape[1:] for _, images in given}) > 1:
+        raise ArtefactError("the rows' images are of several sizes: draw those of one model")
+    draw_sheet(given, path)
+
+
+def draw_sheet(given: Sequence[tuple[str, Float]], path: Path) -> None:
+    """A line of images a name, images [N, C, H, W], under its name; the same images give the same bytes."""
+    from PIL import Image, ImageDraw
+
+    height, width = given[0][1].shape[2:]
+    times = max(1, _SIDE // max(height, width))
+    across, down = times * width + _GAP, times * height + _GAP + _TITLE
+    columns = min(_COLUMNS, *(len(images) for _, images in given))
+    sheet = Image.new("RGB", (columns * across + _GAP, len(given) * down + _GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    for line, (name, images) in enumerate(given):
+        draw.text((_GAP, line * down), name, fill="black")
+        for column, levels in enumerate(as_levels(images[:columns])):
+            place = (_GAP + column * across, line * down + _TITLE)
+            sheet.paste(picture(levels, times), place)
+    with appearing(path) as partial:
+        sheet.save(partial, format="PNG")
+
+
+def picture(levels: NDArray[np.uint8], times: int = 1) -> Image.Image:
+    """An image of uint8 [H, W, C], each pixel `times` in width and height."""
+    from PIL import Image
+
+    image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)

@@ -1,0 +1,128 @@
+"""ImageGeneration: images of classes, from fixed seeds, against real ones and against those of the float model."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.images import ImageDataset, open_images
+from compress.data.pixels import in_channels, pixels_of
+from compress.errors import DataError
+from compress.tasks.base import Float, Scores
+from compress.tasks.bootstrap import Resampled, resampling
+from compress.tasks.image_features import FEATURES, Features
+from compress.tasks.image_scores import (
+    Sample,
+    centred,
+    centred_ratio,
+    frechet,
+    kernel_distance,
+    psnr_db,
+    sample_of,
+    squared_errors,
+    structural_similarity,
+)
+from compress.tasks.statistics import mean_interval, paired_difference, wilson
+
+
+@dataclass(frozen=True)
+class ImageGeneration:
+    """Image i is of class i modulo the number of classes, from the seed `seed` + i.
+
+    dataset      real images that the made ones are compared with.
+    num_images   that are made.
+    features     by name: what distances are taken in, and which classifier tells the class; it is part of the scores'
+                 names, as 'digits_mlp'.
+    sample_size, in_channels  of the model's images.
+    """
+
+    name: ClassVar[str] = "image_generation"
+
+    num_classes: int
+    sample_size: int
+    in_channels: int
+    dataset: str = "digits"
+    num_images: int = 1000
+    features: str = "digits-mlp"
+    seed: int = 0
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        return np.arange(self.num_images, dtype=np.int64) % self.num_classes
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.num_images)
+
+    @cached_property
+    def real_images(self) -> ImageDataset:
+        return open_images(self.dataset, num_classes=self.num_classes)
+
+    @cached_property
+    def extractor(self) -> Features:
+        """Raises DataError if the features are of images of another size."""
+        found = FEATURES[self.features]()
+        shape = (self.in_channels, self.sample_size, self.sample_size)
+        if found.image_shape != shape:
+            wanted, given = (" × ".join(map(str, sizes)) for sizes in (found.image_shape, shape))
+            raise DataError(
+                f"features '{self.features}' are of images of {wanted}, the model makes {given}: choose others"
+            )
+        return found
+
+    @cached_property
+    def _real(self) -> Sample:
+        pixels = pixels_of(self.sample_size)
+        images = np.stack([pixels(image) for image, _ in self.real_images])
+        return sample_of(self.extractor(in_channels(images, self.in_channels))[0], self.seed + 1)
+
+    @property
+    def _suffix(self) -> str:
+        return self.features.replace("-", "_")
+
+    def score(self, images: Float) -> Scores:
+        """Of images [num_images, C, H, W] alone.
+
+        frechet_FEATURES         Fréchet distance to the real images; bootstrap.
+        kid_FEATURES             kernel distance to them; bootstrap.
+        class_accuracy_FEATURES  share in which the classifier sees the class that was asked for; Wilson.
+        """
+        features, seen = self.extractor(images)
+        sample = sample_of(features, self.seed)
+        right = int((seen == self.classes).sum())
+        return {
+            f"frechet_{self._suffix}": centred(frechet(sample, self._real), len(images), 0.0),
+            f"kid_{self._suffix}": centred(kernel_distance(sample, self._real), len(images)),
+            f"class_accuracy_{self._suffix}": wilson(right, len(images)),
+        }
+
+    def compare(self, images: Float, reference: Float) -> Scores:
+        """Against the float model's images of the same classes and seeds.
+
+        psnr_db                            of the mean squared error of all; bootstrap.
+        ssim                               mean over the images; Student's interval.
+        frechet_ratio_FEATURES             of the two Fréchet distances; bootstrap, both on the same resamples.
+        class_accuracy_FEATURES_difference as a share; Tango's paired interval.
+        """
+        (features, seen), (before, seen_before) = self.extractor(images), self.extractor(reference)
+        errors = squared_errors(images, reference)
+        draws = resampling(range(len(errors)), self.seed).draws
+        decibels = Resampled(float(psnr_db(errors.mean())), psnr_db(draws @ errors / len(errors)))
+        ours, theirs = (frechet(sample_of(each, self.seed), self._real) for each in (features, before))
+        right, right_before = seen == self.classes, seen_before == self.classes
+        return {
+            "psnr_db": decibels.figure(len(images)),
+            "ssim": mean_interval(structural_similarity(images, reference)),
+            f"frechet_ratio_{self._suffix}": centred_ratio(ours, theirs, len(images)),
+            f"class_accuracy_{self._suffix}_difference": paired_difference(right, right_before),
+        }
+
+    def fingerprint(self) -> str:
+        """sha256 of the real images, and of what is made to be compared with them."""
+        told = f"{self.real_images.fingerprint()} {self.num_images} {self.num_classes} {self.seed} {self.features}"
+        return hashlib.sha256(told.encode()).hexdigest()
