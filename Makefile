@@ -73,7 +73,7 @@ $(VENV)/.translator: pyproject.toml $(VENV)/.torch
 	@touch $@
 
 $(VENV)/.slow: pyproject.toml $(VENV)/.torch
-	$(PIP) install --editable '.[llamacpp,ray]'
+	$(PIP) install --editable '.[browser,llamacpp,ray]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.demo

@@ -22,6 +22,7 @@ _WITHOUT_EFFECT: tuple[str, ...] = (
     "plan.py",
     "preflight.py",
     "progress.py",
+    "report/layouts.py",
     "report/table.py",
     "shipped.py",
 )

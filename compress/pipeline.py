@@ -190,7 +190,8 @@ def compress_model(
     track = None if trainings.track is None else Track(trainings.track, place.directory / "tracked")
     model, room = loaded.job.model, None
     if baseline is not None:
-        room = room_of(recipe.budget, recipe.passes, model, baseline.model_bytes, baseline.size_bytes)
+        sizes = baseline.model_bytes, baseline.size_bytes
+        room = room_of(recipe.budget, recipe.passes, model, *sizes, context, loaded.job.file_bytes)
     context = replace(
         context, track=track, launch=launch, room=room, shared=place.directory.parent / SHARED / begun.directory_name
     )

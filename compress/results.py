@@ -58,6 +58,13 @@ def float_artefact_of(artefact: Path) -> Path | None:
     return beside if beside is not None and beside.is_dir() else None
 
 
+def float_run_of(run: Path) -> Path | None:
+    """The run of the float model that a finished run was compared with, if it lies beside it and is finished too."""
+    name = float_name(run)
+    beside = run.parent / name if name else None
+    return beside if beside is not None and finished(beside) else None
+
+
 def finished(run: Path) -> bool:
     """Whether a directory is that of a finished run."""
     return (run / ROW).is_file() and (run / RECORD).is_file()

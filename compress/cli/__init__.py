@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from compress.cli.comparing import compare
 from compress.cli.exporting import export
 from compress.cli.frontier import frontier
+from compress.cli.generating import generate
 from compress.cli.sweeping import sweep
 from compress.cli.translating import translate
 from compress.errors import CompressError, require
@@ -238,12 +240,19 @@ def table(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw quality over size too: .png, .svg or .pdf.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a picture that is there.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all that was measured as one page, that needs no network."),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the images that they made, a line each: .png.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a picture or a page that is there.")] = False,
 ) -> None:
     """Show the measured rows of finished runs."""
     from compress.cli import showing
 
-    typer.echo(showing.table(directories or [Path("runs")], format, plot, force), nl=False)
+    typer.echo(showing.table(directories or [Path("runs")], format, plot, html, sheet, force), nl=False)
 
 
 @_command
@@ -285,7 +294,9 @@ def schema() -> None:
     typer.echo(as_text(), nl=False)
 
 
+_command(compare)
 _command(sweep)
 _command(frontier)
 _command(export)
 _command(translate)
+_command(generate)

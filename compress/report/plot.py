@@ -20,16 +20,17 @@ _BESIDE = 1.5  # how many times the smallest and the largest size the frame reac
 
 @dataclass(frozen=True)
 class Axis:
-    """The score that a task's panel shows: label, and whether less of it is better."""
+    """The score that a task's panel shows, with its label; values times `scale` are drawn."""
 
     score: str
     label: str
     scale: float = 1.0
 
 
-_AXES = {
+AXES = {
     "image_classification": Axis("top1", "top-1, %", 100.0),
     "translation": Axis("nll_per_token_lost", "likelihood lost, nats a token"),
+    "image_generation": Axis("frechet_digits_mlp", "Fréchet distance (digits-mlp)"),
 }
 
 
@@ -48,17 +49,17 @@ def plot(rows: Sequence[Row], path: Path, curve: Sequence[Row] = ()) -> None:
 
     if path.suffix not in FORMATS:
         raise ArtefactError(f"{path}: pictures end in {', '.join(FORMATS)}")
-    panels = {task: [row for row in sort(rows) if _is_drawn(row, task, axis)] for task, axis in _AXES.items()}
+    panels = {task: [row for row in sort(rows) if _is_drawn(row, task, axis)] for task, axis in AXES.items()}
     panels = {task: found for task, found in panels.items() if found}
     if not panels:
         raise ArtefactError("no row of true weights has a score that can be drawn")
     figure = Figure(figsize=(8.0, 4.6 * len(panels)), layout="constrained")
     for place, (task, found) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
         joined = [row for row in found if row in curve]
-        place.plot(*_points(joined, _AXES[task]), color="tab:gray", linewidth=1)
-        _panel(place, found, _AXES[task])
+        place.plot(*_points(joined, AXES[task]), color="tab:gray", linewidth=1)
+        _panel(place, found, AXES[task])
     with appearing(path) as partial, rc_context({"svg.hashsalt": "compress"}):
-        figure.savefig(partial, format=path.suffix[1:], dpi=160, metadata=_undated(path.suffix))
+        figure.savefig(partial, format=path.suffix[1:], dpi=160, metadata=undated(path.suffix))
 
 
 def _is_drawn(row: Row, task: str, axis: Axis) -> bool:
@@ -119,6 +120,6 @@ def _length(value: float, end: float | None, scale: float) -> float:
     return 0.0 if end is None else abs(scale * end - value)
 
 
-def _undated(suffix: str) -> dict[str, None]:
+def undated(suffix: str) -> dict[str, None]:
     """Metadata without the time that a file was written."""
     return {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]

@@ -12,11 +12,11 @@ from compress.errors import ArtefactError
 from compress.files import write_text
 from compress.runtime.artefact import Artefact
 from compress.runtime.machine import Machine
-from compress.runtime.measurement import Measurement, Prefill
+from compress.runtime.measurement import Evaluations, Measurement, Prefill
 from compress.runtime.statistics import Ratio
 from compress.tasks.base import Figure
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +95,16 @@ def row_from_plain(plain: Mapping[str, Any], where: str = "row") -> Row:
         wrong = ", ".join(sorted(set(values) ^ known))
         raise ArtefactError(f"{where}: not a row: missing or unknown: {wrong}: measure again")
     ratio, machine, prefill = values["latency_ratio"], values["machine"], values["prefill"]
+    made = values["evaluations"]
     try:
         return Row(
             **{
                 **values,
                 "latency_ratio": _ratio(ratio),
                 "prefill": None if prefill is None else Prefill(**{**prefill, "ratio": _ratio(prefill["ratio"])}),
+                "evaluations": None
+                if made is None
+                else Evaluations(**{**made, "ratio": _ratio(made["ratio"]), "together": _ratio(made["together"])}),
                 "scores": {name: Figure(**figure) for name, figure in values["scores"].items()},
                 "machine": Machine(**{**machine, "features": tuple(machine["features"])}),
                 "misses": tuple(values["misses"]),

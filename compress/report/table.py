@@ -9,51 +9,28 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from compress.report.figures import megabytes, nats, number, percent, points, ratio, signed_nats
+from compress.report.figures import megabytes, ratio
+from compress.report.layouts import IMAGES, LAYOUTS, NONE, Column, Layout, score_cell, score_header, score_order
 from compress.report.row import Row
 from compress.runtime.measure import Bench
-from compress.tasks.base import Figure
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
 Format = Literal["markdown", "csv", "json"]
 RANDOM_TITLE = "Random weights: size, speed and parity only"
-NONE = "–"
-
-
-@dataclass(frozen=True)
-class Column:
-    header: str
-    cell: Callable[[Row], str]
-    is_text: bool = False
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the table of a task shows.
-
-    item           what is counted: an image, a token.
-    scores         that stand in it; the others are in CSV and JSON alone: a table has a line's width.
-    parity_scores  what random weights can tell: that the artefact computes as the float model does.
-    speeds         its columns of speed.
-    """
-
-    item: str
-    scores: tuple[str, ...]
-    parity_scores: tuple[str, ...]
-    speeds: tuple[Column, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Finished cells.  notes: lines below it."""
+    """Finished cells, a line each of `rows`.  notes: lines below it."""
 
     title: str
+    rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     cells: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
@@ -79,7 +56,7 @@ def rich_tables(rows: Iterable[Row]) -> Group:
     from rich.text import Text
 
     parts: list[RichTable | Text] = []
-    for table in _tables(sort(rows)):
+    for table in tables(sort(rows)):
         drawn = RichTable(title=table.title or None, title_justify="left")
         for column in table.columns:
             drawn.add_column(column.header, justify="left" if column.is_text else "right", overflow="fold")
@@ -110,21 +87,21 @@ def bench_table(rows: Sequence[Bench], format: Format = "markdown") -> str:
         )
         for row in rows
     ]
-    return _csv_text([header, *cells]) if format == "csv" else _markdown_table(header, cells, (True,) + (False,) * 5)
+    return _csv_text([header, *cells]) if format == "csv" else markdown_table(header, cells, (True,) + (False,) * 5)
 
 
-def _tables(rows: Sequence[Row]) -> list[Table]:
+def tables(rows: Sequence[Row]) -> list[Table]:
     """A table for each task, and for each task's random weights."""
-    tables = []
-    for task, layout in _LAYOUTS.items():
+    found = []
+    for task, layout in LAYOUTS.items():
         real = [row for row in rows if row.task == task and not row.random_weights]
         random = [row for row in rows if row.task == task and row.random_weights]
         if real:
             names = dict.fromkeys(name for row in real for name in row.scores if name in layout.scores)
-            tables.append(_table("", real, layout, sorted(names, key=_score_order)))
+            found.append(_table("", real, layout, sorted(names, key=score_order)))
         if random:
-            tables.append(_table(RANDOM_TITLE, random, layout, layout.parity_scores))
-    return tables or [_table("", (), _IMAGES, ())]
+            found.append(_table(RANDOM_TITLE, random, layout, layout.parity_scores))
+    return found or [_table("", (), IMAGES, ())]
 
 
 def _table(title: str, rows: Sequence[Row], layout: Layout, scores: Sequence[str]) -> Table:
@@ -132,7 +109,7 @@ def _table(title: str, rows: Sequence[Row], layout: Layout, scores: Sequence[str
         Column("name", _name, is_text=True),
         Column("size, MB", lambda row: megabytes(row.model_bytes)),
         Column("size / float", lambda row: NONE if row.size_ratio is None else f"{row.size_ratio:.2f} ×"),
-        *(Column(_score_header(name), _score_cell(name)) for name in scores),
+        *(Column(score_header(name), score_cell(name)) for name in scores),
         *layout.speeds,
         Column("peak RSS, MB", lambda row: f"{row.peak_rss_bytes / 1e6:.0f}"),
         Column(f"mJ/{layout.item}", _energy),
@@ -141,102 +118,30 @@ def _table(title: str, rows: Sequence[Row], layout: Layout, scores: Sequence[str
     commands = [f"{row.name}: `{row.command}`" for row in rows]
     misses = [f"{row.name} misses its budget: {miss}" for row in rows for miss in row.misses]
     machines = [f"measured on {machine}" for machine in dict.fromkeys(str(row.machine) for row in rows)]
-    return Table(title, columns, cells, (*misses, *commands, *machines))
+    return Table(title, tuple(rows), columns, cells, (*misses, *commands, *machines))
 
 
 def _name(row: Row) -> str:
     return f"{row.name} (misses its budget)" if row.misses else row.name
 
 
-def _score_order(name: str) -> tuple[int, str]:
-    """Scores of the model itself, then differences, then what compares outputs; each by name."""
-    return (2 if name in _COMPARING else 1 if name.endswith("_difference") else 0, name)
-
-
-def _score_header(name: str) -> str:
-    if name in _HEADERS:
-        return _HEADERS[name]
-    if name.endswith("_difference"):
-        return f"{_score_header(name.removesuffix('_difference'))} difference, points"
-    return name.replace("top", "top-") if name.startswith("top") else name.replace("_", " ")
-
-
-def _score_cell(name: str) -> Callable[[Row], str]:
-    def cell(row: Row) -> str:
-        if name not in row.scores:
-            return NONE
-        return _score_style(name)(row.scores[name])
-
-    return cell
-
-
-def _score_style(name: str) -> Callable[[Figure], str]:
-    """By what a score is: a difference of shares, nats, points of chrF or BLEU; without more, a share."""
-    if name.endswith("_difference"):
-        return points
-    if name.startswith("nll_"):
-        return signed_nats if name.endswith("_lost") else nats
-    return number if name.endswith(("_nats", "_db")) or name.startswith(("chrf", "bleu")) else percent
-
-
-def _prefill_speed(row: Row) -> str:
-    return NONE if row.prefill is None else f"{row.prefill.tokens_per_second:.0f}"
-
-
-def _prefill_ratio(row: Row) -> str:
-    if row.prefill is None or row.prefill.ratio is None:
-        return "1" if row.is_float else NONE
-    return ratio(row.prefill.ratio)
-
-
-def _latency_ratio(row: Row) -> str:
-    if row.latency_ratio is None:
-        return "1" if row.is_float else NONE
-    return ratio(row.latency_ratio)
-
-
 def _energy(row: Row | Bench) -> str:
     return "no counter" if row.energy_joules is None else f"{1e3 * row.energy_joules:.1f}"
 
 
-_IMAGES = Layout(
-    item="image",
-    scores=("top1", "top1_difference", "agreement"),
-    parity_scores=("agreement",),
-    speeds=(
-        Column("latency / float", _latency_ratio),
-        Column("p50, ms", lambda row: f"{row.latency_ms_p50:.2f}"),
-    ),
-)
-_TRANSLATION = Layout(
-    item="token",
-    scores=("nll_per_token", "nll_per_token_lost", "chrf", "chrf_lost", "identical"),
-    parity_scores=("nll_per_token_lost", "identical"),
-    speeds=(
-        Column("decoding time / float", _latency_ratio),
-        Column("decoded tokens/s", lambda row: f"{row.items_per_second:.1f}"),
-        Column("prefill time / float", _prefill_ratio),
-        Column("prefill tokens/s", _prefill_speed),
-    ),
-)
-_LAYOUTS = {"image_classification": _IMAGES, "translation": _TRANSLATION}
-_HEADERS = {"nll_per_token": "nats/token", "nll_per_token_lost": "nats/token lost"}
-_HEADERS |= {"chrf": "chrF++", "chrf_lost": "chrF++ lost"}
-_COMPARING = ("agreement", "identical")  # of outputs with the float model's: they stand last
-
-
 def _markdown(rows: Sequence[Row]) -> str:
     parts = []
-    for table in _tables(rows):
+    for table in tables(rows):
         title = f"### {table.title}\n\n" if table.title else ""
         header = [column.header for column in table.columns]
-        grid = _markdown_table(header, table.cells, [column.is_text for column in table.columns])
+        grid = markdown_table(header, table.cells, [column.is_text for column in table.columns])
         notes = "".join(f"- {_escaped(note)}\n" for note in table.notes)
         parts.append(f"{title}{grid}" + (f"\n{notes}" if notes else ""))
     return "\n".join(parts)
 
 
-def _markdown_table(header: Sequence[str], cells: Iterable[Sequence[str]], is_text: Sequence[bool]) -> str:
+def markdown_table(header: Sequence[str], cells: Iterable[Sequence[str]], is_text: Sequence[bool]) -> str:
+    """A table in Markdown; what is text stands left, numbers right."""
     rule = [":--" if text else "--:" for text in is_text]
     lines = [header, rule, *([_escaped(cell) for cell in line] for line in cells)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 COMMANDS = ["run", "check", "forecast", "calibrate-target", "ls", "show", "table", "verify", "bench", "schema"]
-COMMANDS += ["export", "translate", "sweep", "frontier"]
+COMMANDS += ["compare", "export", "translate", "generate", "sweep", "frontier"]
 HEAVY = {"torch", "onnx", "onnxruntime", "numpy", "pyarrow", "PIL", "yaml", "rich", "timm", "transformers"}
 HELP = "import sys, runpy\nsys.argv = ['compress', *sys.argv[1:]]\n"
 HELP += "try:\n    runpy.run_module('compress', run_name='__main__')\n"

@@ -48,9 +48,9 @@ def test_a_row_is_written_all_at_once_and_read_back(tmp_path: Path) -> None:
     [
         ("{", "damaged: not JSON: "),
         ("[]", "not a row: list: measure again"),
-        ("{}", "a row of format None, not 2: measure again"),
-        ('{"format": 1}', "a row of format 1, not 2: measure again"),
-        ('{"format": 2}', "not a row: missing or unknown: artefact, command, "),
+        ("{}", "a row of format None, not 3: measure again"),
+        ('{"format": 1}', "a row of format 1, not 3: measure again"),
+        ('{"format": 3}', "not a row: missing or unknown: artefact, command, "),
         (json.dumps({**INT8.to_plain(), "colour": "red"}), "not a row: missing or unknown: colour: measure again"),
         (json.dumps({**INT8.to_plain(), "machine": None}), "not a row: "),
         (json.dumps({**INT8.to_plain(), "scores": {"top1": {"mean": 1}}}), "not a row: "),

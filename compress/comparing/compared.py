@@ -1,0 +1,33 @@
+"""What artefacts did on the same data, beside each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compress.tasks.base import Scores
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A sample whose answer changed: which it is, by how much, what is right, and both answers."""
+
+    item: str
+    change: float
+    truth: str
+    one: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """scores: of each artefact.  differences: of each pair that was asked for.  changed: from the first to the second
+    artefact, those most that changed most; `unit` says in what."""
+
+    scores: tuple[Scores, ...]
+    differences: tuple[Scores, ...]
+    changed: tuple[Changed, ...]
+    unit: str
+
+
+NUM_CHANGED = 10
+Pair = tuple[int, int]  # places of an artefact and of the one that it is compared with

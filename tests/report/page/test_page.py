@@ -1,0 +1,199 @@
+"""The page of rows: what it says, that it runs nothing of what it shows, and that it is the same for the same rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from compress.cli import app
+from compress.files import write_text
+from compress.report.page import Entry, Sample, page
+from compress.report.page.differences import differences
+from compress.report.page.panels import lower_is_better, panels
+from compress.report.page.strips import bars, dots, layers
+from compress.report.row import write_row
+from compress.runtime.statistics import Ratio
+from compress.tasks.base import Figure
+from tests.rows import FLOAT, INT4, INT8, RANDOM, row
+
+LOCK = {"evaluation_sha256": "ab", "recipe": {"task": {"image_classification": {"dataset": "demo"}}}}
+ENTRIES = [Entry(one, LOCK) for one in (INT8, FLOAT, INT4, RANDOM)]
+TRANSLATOR = row("tiny-w4", task="translation", scores={"nll_per_token_lost": Figure(0.15, 0.13, 0.17, 400)})
+
+
+class Read(HTMLParser):
+    """All start tags, each with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+
+def embedded(text: str) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])  # type: ignore[no-any-return]
+
+
+def test_the_same_entries_give_the_same_page_in_whatever_order_they_come() -> None:
+    assert page(ENTRIES) == page(ENTRIES[::-1])
+
+
+def test_the_page_names_nothing_to_be_loaded() -> None:
+    for tag, attributes in Read(page(ENTRIES)).tags:
+        assert tag not in ("img", "iframe", "object", "embed", "base")
+        assert "src" not in attributes
+        assert attributes.get("href", "#").startswith(("#", "data:"))  # type: ignore[union-attr]
+
+
+def test_a_name_with_markup_stays_text() -> None:
+    evil = "<script>alert(1)</script>\"'&</title>"
+    entry = Entry(
+        replace(INT8, name=evil, model=evil, command=evil, misses=(evil,), artefact=evil),
+        {**LOCK, "name": evil},
+        {"weights": {evil: {"num_bits": 4, "group_size": None, "bytes": 1}}},
+        (Sample("en-fr", 1, evil, evil, evil, f"{evil} <b>"),),
+        1,
+    )
+    text = page([entry, Entry(FLOAT, LOCK)])
+    read = Read(text)
+    assert "<script>alert" not in text
+    assert sum(tag == "script" for tag, _ in read.tags) == 3  # the data and the two of the page
+    assert not any(tag == "b" for tag, _ in read.tags)
+    data = embedded(text)
+    assert evil in json.dumps(data, ensure_ascii=False).replace('\\"', '"')
+    assert any(attributes.get("data-name") == evil for _, attributes in read.tags)
+
+
+def test_random_weights_have_a_table_of_their_own_and_no_point() -> None:
+    text = page(ENTRIES)
+    assert "Random weights: size, speed and parity only" in text
+    (panel,) = panels(ENTRIES)
+    names = {point["name"] for score in panel["scores"] for point in score["points"]}
+    assert names == {"w8a8", "w4", "float"}
+
+
+def test_missed_budgets_are_marked() -> None:
+    read = Read(page(ENTRIES))
+    missed = {attributes["data-name"] for _, attributes in read.tags if "data-misses" in attributes}
+    assert missed == {"w4"}
+
+
+def test_cells_are_sorted_by_the_number_that_they_show() -> None:
+    tags = Read(page([Entry(INT8, LOCK), Entry(FLOAT, LOCK)])).tags
+    keys = [attributes["data-key"] for tag, attributes in tags if tag == "td" and "data-key" in attributes]
+    #                size  /float  top-1  difference, agreement, latency, p50, RSS, energy
+    assert keys[:9] == ["20.00", "1.00", "89.6", "", "", "1", "9.88", "102", ""]
+    assert keys[9:] == ["5.00", "0.25", "89.2", "-0.4", "98.3", "0.44", "9.88", "102", ""]
+
+
+def test_rows_of_other_data_stand_in_a_panel_of_their_own() -> None:
+    other = {**LOCK, "evaluation_sha256": "cd"}
+    found = panels([Entry(INT8, LOCK), Entry(INT4, other), Entry(FLOAT)])
+    assert [[point["name"] for point in panel["scores"][0]["points"]] for panel in found] == [
+        ["w8a8"],
+        ["w4"],
+        ["float"],
+    ]
+
+
+def test_a_panel_begins_with_the_score_of_the_picture_and_shares_are_in_percent() -> None:
+    (panel,) = panels([Entry(INT8, LOCK)])
+    top1 = panel["scores"][0]
+    assert (top1["label"], top1["lower"]) == ("top-1, %", False)
+    point = top1["points"][0]
+    assert (point["value"], point["low"], point["high"]) == pytest.approx((89.21, 86.11, 91.68))
+    assert point["megabytes"] == 5.0
+    assert ["top-1", "89.2 % [86.1, 91.7]"] in point["told"]
+    assert {score["label"] for score in panel["scores"]} == {"top-1, %", "top-1 difference, points", "agreement, %"}
+
+
+@pytest.mark.parametrize(
+    ("score", "lower"),
+    [("top1", False), ("nll_per_token", True), ("nll_per_token_lost", True), ("chrf", False), ("chrf_lost", True)],
+)
+def test_which_way_is_better(score: str, lower: bool) -> None:
+    assert lower_is_better(score) is lower
+
+
+def test_bars_are_shares_of_the_largest_and_sum_to_the_bytes() -> None:
+    parts = row("t", size_bytes=800_000_000, parts={"body": 500_000_000, "tokenizer": 300_000_000, "other": 0})
+    files = row("c", size_bytes=200_000_000, files={"model.onnx": 150_000_000, "config.json": 50_000_000})
+    wide, narrow = bars([parts, files])
+    assert [(piece.kind, piece.width) for piece in wide.pieces] == [("body", 62.5), ("tokenizer", 37.5)]
+    assert [(piece.kind, piece.width) for piece in narrow.pieces] == [("model", 18.75), ("other", 6.25)]
+    assert wide.budget == 50.0  # 0.4 GB of 0.8
+    assert bars([files])[0].budget is None
+
+
+def test_dots_lie_on_an_axis_from_zero_that_holds_one_and_all_quartiles() -> None:
+    (dot,) = dots([row("w4", latency_ratio=Ratio(1.0, 0.5, 2.0, 0.4, 3.0, 60)), FLOAT])
+    assert (dot.middle, dot.low, dot.high, dot.one) == pytest.approx((100 / 2.1, 50 / 2.1, 200 / 2.1, 100 / 2.1))
+
+
+def test_layers_come_in_the_order_of_their_numbers() -> None:
+    entry = {"num_bits": 1.58, "group_size": 32, "bytes": 10}
+    names = ["layers.10.a.weight", "layers.2.a.weight", "embed.weight"]
+    found = layers({"weights": dict.fromkeys(names, entry)})
+    assert [layer.name for layer in found] == ["embed", "layers.2.a", "layers.10.a"]
+    assert {layer.step for layer in found} == {1}
+    assert layers({}) == []
+
+
+def test_differences_by_hand() -> None:
+    before, after = differences("the cat sat.", "the dog sat.")
+    assert before == (("the ", False), ("cat", True), (" sat.", False))
+    assert after == (("the ", False), ("dog", True), (" sat.", False))
+
+
+def test_scripts_without_spaces_differ_letter_by_letter() -> None:
+    assert differences("他很好", "她很好")[0] == (("他", True), ("很好", False))
+
+
+@settings(deadline=None)
+@given(st.text(), st.text())
+def test_pieces_put_together_are_the_texts(before: str, after: str) -> None:
+    ours, theirs = differences(before, after)
+    assert ("".join(text for text, _ in ours), "".join(text for text, _ in theirs)) == (before, after)
+    kept = ["".join(text for text, lacking in pieces if not lacking) for pieces in (ours, theirs)]
+    assert kept[0] == kept[1]
+
+
+def test_a_translation_without_its_data_set_says_so() -> None:
+    sample = Sample("en-fr", 7, None, None, "Un chat.", "Un chien.")
+    text = page([Entry(TRANSLATOR, None, {}, (sample,), 50)])
+    assert "The first 1 of 50" in text
+    assert "source and reference are left out" in text
+    assert "Un <del>chat</del>." in text
+    assert "Un <ins>chien</ins>." in text
+
+
+def test_a_row_whose_artefact_is_gone_says_so() -> None:
+    assert "no longer lies beside the row" in page([Entry(INT8)])
+
+
+def test_the_command_writes_and_does_not_overwrite(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "w8a8"
+    write_row(INT8, run / "row.json")
+    write_text(run / "run.json", json.dumps({"float": None}))
+    written = tmp_path / "page.html"
+    arguments = ["table", str(tmp_path / "runs"), "--html", str(written)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    first = written.read_bytes()
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 2
+    assert "is there already: name another file, or give --force" in refused.output
+    assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
+    assert written.read_bytes() == first
