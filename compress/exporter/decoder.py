@@ -59,21 +59,33 @@ class Decoder:
         # The shape in which what belongs to a group is broadcast over it.
         self.layout = quantized.shape if self.groups == 1 else (rows, self.groups, -1) if self.even else (rows, -1)
         self.made: dict[str, ir.Value] = {}
+        self.int8_products = 0
 
     def int8(self, transposed: bool = False, zero_point: bool = False) -> ir.Value:
         """DequantizeLinear of the int8 form, [out, in, …] or transposed [in, out], with a scale an output channel.
 
-        Its zero point, which is zero, is written down on demand.
+        Its zero point, which is zero, is written down on demand.  Where the reader folds, each product gets constants
+        of its own: on x86 without VNNI ONNX Runtime makes them unsigned, and fails where another product did so before.
         """
-        key = f"int8 {transposed} {zero_point}"
+        again, scales = self.int8_products if self.folded else 0, self.quantized.scales.numel()
+        self.int8_products += 1
+        key = f"int8 {transposed} {zero_point} {again}"
         if key in self.made:
             return self.made[key]
-        inputs, scales = [self._integers(), self.scale()], self.quantized.scales.numel()
+        inputs = [self._integers(), self.scale()]
+        if again:  # an end behind the last row tells this copy from the others
+            first, end = self.writer.integers(0), self.writer.integers(self.quantized.codes.shape[0] + again)
+            inputs[0] = self._node("Slice", inputs[0], first, end)
         if transposed:
             inputs[0] = self._node("Transpose", inputs[0], perm=[1, 0])
-        if zero_point:
-            shape = self.writer.integers(scales) if scales > 1 else self.writer.integers()
-            inputs.append(self._node("Expand", self.writer.shared_constant(np.array(0, np.int8)), shape))
+        if not self.folded:  # a constant, as onnxruntime's own quantizer writes it
+            zero_points = np.zeros(scales if scales > 1 else (), np.int8)
+            inputs.append(self.writer.initializer(zero_points, f"{self.name}_zero_point"))
+        elif zero_point:
+            zeros = inputs[1]
+            for _ in range(1 + again):
+                zeros = self._node("Sub", zeros, zeros)
+            inputs.append(self._node("Cast", zeros, to=ir.DataType.INT8))
         axis = {"axis": 1 if transposed else 0} if scales > 1 else {}
         self.made[key] = self._node("DequantizeLinear", *inputs, **axis)
         return self.made[key]

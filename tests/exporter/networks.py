@@ -21,6 +21,7 @@ from compress.models.activations import QuantizedActivation, set_activations
 from compress.models.calls import INPUT, record
 from compress.models.quantized import set_weight
 from compress.numerics.weight import QuantizedWeight, spread, storable_scales
+from compress.runtime.session import session_options
 from compress.targets import Target
 
 GENERIC = Target(
@@ -156,9 +157,7 @@ def operators(model: onnx.ModelProto | ir.Model) -> list[str]:
 def run(model: onnx.ModelProto | ir.Model, optimize: bool = True, **feeds: NDArray[Any]) -> NDArray[Any]:
     """The first output in onnxruntime."""
     proto = ir.to_proto(model) if isinstance(model, ir.Model) else model
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
+    options = session_options(threads=1)
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])

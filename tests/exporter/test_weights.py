@@ -136,6 +136,14 @@ def test_a_weight_that_is_used_twice_is_stored_once() -> None:
     assert [name for name in names if name.startswith("mix.weight")] == ["mix.weight", "mix.weight_scale"]
 
 
+def test_no_two_products_share_a_constant_that_the_runtime_may_rewrite() -> None:
+    model = exported(Tokens, channel_weight, 8)
+    made = {name: node for node in model.graph.node for name in node.output}
+    read = [made[node.input[1]] for node in model.graph.node if node.op_type == "Gemm"]
+    assert len(read) == 3
+    assert len({node.input[0] for node in read}) == len({node.input[2] for node in read}) == 3
+
+
 def test_the_file_holds_stored_bytes_and_no_float_copy() -> None:
     sizes = {tensor.name: len(tensor.raw_data) for tensor in exported(Network, group_weight, None).graph.initializer}
     for name, weight in quantized_weights(prepared(Network, group_weight, None)).items():
