@@ -18,6 +18,7 @@ TERNARY_BITS: dict[Packing, float] = {"trits": 1.6, "3:4": 1.25, "3:4-words": 16
 THREE_OF_FOUR: tuple[Packing, ...] = ("3:4", "3:4-words")
 SMALLEST_SCALE, LARGEST_SCALE = torch.finfo(torch.float16).tiny, 6e4  # what float16 holds with all its bits
 PARTS = ("codes", "scales", "zero_points", "multipliers")  # the tensors of a weight
+LARGE = 1 << 24  # weights that are decoded in parts
 FOUR = 4  # neighbours of which '3:4' keeps three
 
 
@@ -77,6 +78,8 @@ class QuantizedWeight:
 
     def dequantize(self) -> Tensor:
         """The float32 weight that training, scoring and the artefact see, of the codes' shape."""
+        if self.codes.numel() > LARGE and len(self.codes) > 1 and not self.scales.requires_grad:
+            return self._dequantize_by_parts()
         rows = self.codes.reshape(self.codes.shape[0], -1).float()
         if self.midrise:
             rows = rows + 0.5
@@ -86,6 +89,14 @@ class QuantizedWeight:
             rows = rows * spread(self.multipliers.float(), rows.shape[1], self.group_size)
             return (rows * self.scales).reshape(self.codes.shape)
         return (rows * spread(self.scales, rows.shape[1], self.group_size)).reshape(self.codes.shape)
+
+    def _dequantize_by_parts(self) -> Tensor:
+        """The same, some rows at a time: memory for the result alone, not for each step on the way to it."""
+        result = torch.empty(self.codes.shape)
+        height = max(1, len(self.codes) * LARGE // self.codes.numel())
+        for start in range(0, len(self.codes), height):
+            result[start : start + height] = rows_of(self, slice(start, start + height)).dequantize()
+        return result
 
     def int8(self) -> Tensor:
         """The integer weight that an int8 kernel multiplies, [out, K…]: codes, or codes · multipliers.

@@ -86,6 +86,22 @@ def test_a_group_s_value_lies_over_its_columns() -> None:
 
 
 @settings(max_examples=50, deadline=None)
+@given(st.integers(1, 7), st.integers(1, 9), st.sampled_from([None, 2, 4]), st.integers(1, 80), st.data())
+def test_a_large_weight_is_decoded_in_parts_to_the_same(
+    rows: int, columns: int, group_size: int | None, part: int, data: st.DataObject
+) -> None:
+    groups = -(-columns // (group_size or columns))
+    seed = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    codes = torch.randint(-8, 8, (rows, columns), generator=seed, dtype=torch.int8)
+    scales = torch.rand((data.draw(st.sampled_from([1, rows])) if group_size is None else rows), groups, generator=seed)
+    zeros = torch.randint(-8, 8, scales.shape, generator=seed, dtype=torch.int8) if data.draw(st.booleans()) else None
+    weight = QuantizedWeight(codes, scales, zeros, None, 4, group_size)
+    whole = weight.dequantize()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compress.numerics.weight.LARGE", part)
+        assert torch.equal(weight.dequantize(), whole)
+
+
 @given(st.lists(st.floats(2.0**-14, 6e4, width=32), min_size=1, max_size=8))
 def test_storable_scales_pass_through_float16_unchanged(values: list[float]) -> None:
     scales = torch.tensor(values)
