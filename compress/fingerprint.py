@@ -26,7 +26,7 @@ _WITHOUT_EFFECT: tuple[str, ...] = (
     "report/table.py",
     "shipped.py",
 )
-_WITHOUT_EFFECT += ("sweeping", "integrations")
+_WITHOUT_EFFECT += ("sweeping", "integrations", "published", "reference")
 
 
 def fingerprint(*parts: Any) -> str:

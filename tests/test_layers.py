@@ -10,7 +10,20 @@ import compress
 
 ROOT = Path(compress.__file__).parent
 # Packages and modules of the base install; the rest of `models` and `exporter`, and `numerics`, are torch's.
-BASE = ("cli", "data", "devices", "passes", "recipe", "report", "runtime", "sweeping", "targets", "tasks")
+BASE = (
+    "cli",
+    "data",
+    "devices",
+    "passes",
+    "published",
+    "recipe",
+    "reference",
+    "report",
+    "runtime",
+    "sweeping",
+    "targets",
+    "tasks",
+)
 BASE_MODULES = ("errors", "fingerprint", "place", "preflight", "progress", "results", "shipped", "stages")
 BASE_MODULES += (
     "models.selectors",

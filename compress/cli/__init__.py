@@ -20,6 +20,7 @@ from compress.cli.frontier import frontier
 from compress.cli.generating import generate
 from compress.cli.sweeping import sweep
 from compress.cli.translating import translate
+from compress.cli.verifying import verify
 from compress.errors import CompressError, require
 
 _MISSED, _REFUSED, _FAULT, _INTERRUPTED = 1, 2, 3, 130
@@ -47,7 +48,6 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--target", metavar="TARGET", help="In place of the recipe's or artefact's; a name or a file."),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Of the runtime; as in the recipe, unless given.")]
 
 
 def main() -> None:
@@ -232,7 +232,8 @@ def show(
 @_command
 def table(
     directories: Annotated[
-        list[Path] | None, typer.Argument(metavar="DIRECTORY", help="Of runs, or of one.  [default: runs]")
+        list[Path] | None,
+        typer.Argument(metavar="DIRECTORY|RESULTS.md", help="Of runs, or of one; or published rows.  [default: runs]"),
     ] = None,
     format: Annotated[
         Literal["markdown", "csv", "json"] | None, typer.Option(help="In place of what suits the terminal.")
@@ -247,30 +248,16 @@ def table(
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the images that they made, a line each: .png.")
     ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="RESULTS.md", help="Publish the rows there, beside those of other names.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a picture or a page that is there.")] = False,
 ) -> None:
-    """Show the measured rows of finished runs."""
+    """Show the measured rows of finished runs, or published ones."""
     from compress.cli import showing
 
-    typer.echo(showing.table(directories or [Path("runs")], format, plot, html, sheet, force), nl=False)
-
-
-@_command
-def verify(
-    artefact: Annotated[Path, typer.Argument(help="The directory that ships.")],
-    dataset: Annotated[str | None, typer.Option(help="In place of the recipe's.")] = None,
-    float_artefact: Annotated[
-        Path | None, typer.Option("--float", help="The float artefact; that of the run, unless given.")
-    ] = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-) -> int | None:
-    """Check an artefact's hashes, take its scores again, and say which figures still hold."""
-    from compress.cli import showing
-
-    verification = showing.verification(artefact, dataset, float_artefact, threads, quiet)
-    typer.echo(str(verification))
-    return None if verification.ok else _MISSED
+    outputs = showing.Outputs(plot, html, sheet, results, force)
+    typer.echo(showing.table(directories or [Path("runs")], format, outputs), nl=False)
 
 
 @_command
@@ -294,6 +281,7 @@ def schema() -> None:
     typer.echo(as_text(), nl=False)
 
 
+_command(verify)
 _command(compare)
 _command(sweep)
 _command(frontier)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
-from compress.errors import ArtefactError
+from compress.errors import ArtefactError, require
 from compress.jobs import kind_of, recipe_of
+from compress.place import RUNS
 from compress.progress import reporter_for
+from compress.published.page import publish
+from compress.published.rows import is_page, published_of, rows_of
 from compress.report.row import Row
 from compress.report.table import bench_table, render, show
 from compress.results import float_artefact_of, rows_below
@@ -21,36 +26,51 @@ from compress.runtime.verify import Verification
 Format = Literal["markdown", "csv", "json"]
 
 
-def table(
-    directories: Sequence[Path],
-    format: Format | None,
-    picture: Path | None = None,
-    page: Path | None = None,
-    sheet: Path | None = None,
-    force: bool = False,
-) -> str:
-    """The rows of finished runs, and of the float models that they were compared with; drawn to `picture`, and written
-    as a `page`, too, and the images that they made to `sheet`.
+@dataclass(frozen=True)
+class Outputs:
+    """What `compress table` writes beside what it shows: files to be made, or None.
 
-    Raises ArtefactError for a picture or a page that is there, unless `force`.
+    results  a page that takes the rows, beside those of other names that it holds.
+    force    whether files that are there are replaced.
     """
-    rows = rows_below(directories)
-    for path in (picture, page, sheet):
-        if path is not None and path.exists() and not force:
+
+    picture: Path | None = None
+    page: Path | None = None
+    sheet: Path | None = None
+    results: Path | None = None
+    force: bool = False
+
+
+def table(places: Sequence[Path], format: Format | None, outputs: Outputs) -> str:
+    """The rows of finished runs with the float models that they were compared with, and of published pages; drawn and
+    written as `outputs` says.
+
+    Raises ArtefactError for a picture or a page that is there, unless it is forced.
+    """
+    pages = [place for place in places if is_page(place)]
+    published = [row for page in pages for row in rows_of(page)]
+    directories = [place for place in places if place not in pages]
+    runs = rows_below(directories) if directories else []
+    rows = [*runs, *(row.row for row in published)]
+    for path in (outputs.picture, outputs.page, outputs.sheet):
+        if path is not None and path.exists() and not outputs.force:
             raise ArtefactError(f"{path} is there already: name another file, or give --force")
-    if picture is not None:
+    if outputs.picture is not None:
         from compress.report.plot import plot
 
-        plot(rows, picture)
-    if page is not None:
+        plot(rows, outputs.picture)
+    if outputs.page is not None:
         from compress.collecting import entry_of
         from compress.report.page import write_page
 
-        write_page([entry_of(row) for row in rows], page)
-    if sheet is not None:
+        write_page([*map(entry_of, runs), *(row.entry() for row in published)], outputs.page)
+    if outputs.sheet is not None:
         from compress.report.sheet import sheet_of
 
-        sheet_of(rows, sheet)
+        sheet_of(rows, outputs.sheet)
+    if outputs.results is not None:
+        for line in publish(outputs.results, [*map(published_of, runs), *published], force=outputs.force):
+            print(line, file=sys.stderr)
     return as_suits(rows) if format is None else render(rows, format)
 
 
@@ -72,6 +92,26 @@ def verification(
     reference = float_directory or float_artefact_of(directory)
     threads = threads or recipe.evaluate.threads
     return kind_of(recipe).verify(artefact, recipe, dataset, reference, threads, reporter_for(quiet))
+
+
+def published(page: Path, names: Sequence[str], rerun: bool, output: Path | None, quiet: bool) -> Verification:
+    """Whether rows of a page still hold, all of them without names.
+
+    output  where their runs lie, `runs` unless given; with `rerun` where they are made, a directory that goes away
+            again unless given.
+    """
+    from compress.published.checks import chosen, lying_in, verification
+
+    rows, reporter = chosen(page, names), reporter_for(quiet)
+    if not rerun:
+        return verification(page, rows, lying_in(output or RUNS, reporter))
+    from compress.published.again import made_again
+
+    require("torch", "compress verify --rerun", "torch")
+    if output is not None:
+        return verification(page, rows, made_again(output, reporter))
+    with TemporaryDirectory(prefix="compress-verify-") as directory:
+        return verification(page, rows, made_again(Path(directory), reporter))
 
 
 def benchmark(artefacts: Sequence[Path], threads: int, format: Format, quiet: bool) -> str:

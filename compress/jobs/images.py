@@ -177,6 +177,8 @@ def verify(
 ) -> Verification:
     """See `Kind`."""
     task = task_of_artefact(artefact, dataset)
+    if not recipe.passes:  # of a float model: its recipe names no calibration, and the default's labels may not fit
+        task = replace(task, calibration_dataset=task.dataset)
     return verify_artefact(artefact.directory, task, float_artefact=reference, threads=threads, progress=progress)
 
 

@@ -135,7 +135,7 @@ def _markdown(rows: Sequence[Row]) -> str:
         title = f"### {table.title}\n\n" if table.title else ""
         header = [column.header for column in table.columns]
         grid = markdown_table(header, table.cells, [column.is_text for column in table.columns])
-        notes = "".join(f"- {_escaped(note)}\n" for note in table.notes)
+        notes = "".join(f"- {escaped(note)}\n" for note in table.notes)
         parts.append(f"{title}{grid}" + (f"\n{notes}" if notes else ""))
     return "\n".join(parts)
 
@@ -143,11 +143,12 @@ def _markdown(rows: Sequence[Row]) -> str:
 def markdown_table(header: Sequence[str], cells: Iterable[Sequence[str]], is_text: Sequence[bool]) -> str:
     """A table in Markdown; what is text stands left, numbers right."""
     rule = [":--" if text else "--:" for text in is_text]
-    lines = [header, rule, *([_escaped(cell) for cell in line] for line in cells)]
+    lines = [header, rule, *([escaped(cell) for cell in line] for line in cells)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that may stand in a cell of Markdown."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 

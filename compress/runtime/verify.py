@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class Verdict(Enum):
     EXACT = "holds exactly"
     WITHIN = "holds within its interval"
     FAILED = "does not hold"
+    STALE = "stale"  # of something that is another by now
     UNCHECKED = "not checked"
 
 
@@ -39,17 +41,22 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """checks: one line each.  ok: no figure fails, and one at least was checked."""
+    """checks: one line each.  ok: no figure fails or is stale, and one at least was checked."""
 
     checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
         verdicts = {check.verdict for check in self.checks}
-        return Verdict.FAILED not in verdicts and verdicts != {Verdict.UNCHECKED}
+        return not verdicts & {Verdict.FAILED, Verdict.STALE} and verdicts != {Verdict.UNCHECKED}
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.checks))
+
+    def to_json(self) -> str:
+        """Whether it holds, and each check with its verdict by name ('EXACT', 'WITHIN', …)."""
+        checks = [{**asdict(check), "verdict": check.verdict.name} for check in self.checks]
+        return json.dumps({"ok": self.ok, "checks": checks}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def verify(
@@ -133,16 +140,17 @@ def _scores(artefact: Artefact, found: dict[str, Figure]) -> Iterator[Check]:
         yield Check("scores", "nothing", ", ".join(sorted(found)), Verdict.UNCHECKED)
     for name, recorded in artefact.scores.items():
         if name not in found:
-            yield Check(name, _shown(recorded), "nothing: it needs the float artefact", Verdict.UNCHECKED)
+            yield Check(name, shown(recorded), "nothing: it needs the float artefact", Verdict.UNCHECKED)
         else:
-            yield Check(name, _shown(recorded), _shown(found[name]), _verdict(recorded, found[name]))
+            yield Check(name, shown(recorded), shown(found[name]), verdict_of(recorded, found[name]))
 
 
 def _unchecked(artefact: Artefact, why: str) -> list[Check]:
-    return [Check(name, _shown(figure), why, Verdict.UNCHECKED) for name, figure in artefact.scores.items()]
+    return [Check(name, shown(figure), why, Verdict.UNCHECKED) for name, figure in artefact.scores.items()]
 
 
-def _verdict(recorded: Figure, found: Figure) -> Verdict:
+def verdict_of(recorded: Figure, found: Figure) -> Verdict:
+    """Exact if the numbers are equal, within if what is found lies in the recorded interval, else failed."""
     if recorded.value == found.value:
         return Verdict.EXACT
     if recorded.low is not None and recorded.high is not None and recorded.low <= found.value <= recorded.high:
@@ -150,6 +158,7 @@ def _verdict(recorded: Figure, found: Figure) -> Verdict:
     return Verdict.FAILED
 
 
-def _shown(figure: Figure) -> str:
+def shown(figure: Figure) -> str:
+    """A figure with its interval, as checks tell it."""
     interval = "" if figure.low is None or figure.high is None else f" [{figure.low:.4f}, {figure.high:.4f}]"
     return f"{figure.value:.4f}{interval}"
