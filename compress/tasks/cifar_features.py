@@ -36,8 +36,8 @@ def cifar_resnet56(weights: str) -> Features:
         light = (np.clip(images, -1, 1) + 1) / 2
         scaled = (light - np.reshape(_MEAN, (1, 3, 1, 1))) / np.reshape(_STD, (1, 3, 1, 1))
         with torch.inference_mode():
-            parts = torch.from_numpy(scaled.astype(np.float32)).split(_BATCH)
-            features = torch.cat([body(part) for part in parts])
+            given = torch.from_numpy(scaled.astype(np.float32))
+            features = torch.cat([body(given[start : start + _BATCH]) for start in range(0, len(given), _BATCH)])
             seen = head(features).argmax(dim=1)
         return features.double().numpy(), seen.numpy()
 
