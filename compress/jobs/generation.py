@@ -26,6 +26,7 @@ from compress.runtime.measurement import Measurement, Runs, bytes_of
 from compress.runtime.verify import Verification, verify_scores
 from compress.tasks.base import Float, Scores
 from compress.tasks.generation import ImageGeneration
+from compress.tasks.image_features import weights_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -202,7 +203,10 @@ def made_by(task: ImageGeneration, recipe: Recipe, artefact: Artefact, threads: 
 def fingerprints(recipe: Recipe) -> dict[str, str]:
     """See `Kind`."""
     spec, calibration = _spec(recipe), recipe.calibration
-    found = {"evaluation": open_images(spec.dataset).fingerprint()}
+    evaluation = open_images(spec.dataset).fingerprint()
+    if spec.feature_weights is not None:
+        evaluation = f"{evaluation}-{weights_sha256(spec.feature_weights)}"
+    found = {"evaluation": evaluation}
     if recipe.passes:
         images = open_images(calibration.dataset).sample(calibration.num_samples, calibration.seed)
         found["calibration"] = images.fingerprint()
@@ -264,7 +268,14 @@ def task_of(recipe: Recipe, num_classes: int, sample_size: int, in_channels: int
     """The recipe's task, for images of that size."""
     spec = _spec(recipe)
     return ImageGeneration(
-        num_classes, sample_size, in_channels, spec.dataset, spec.num_images, spec.features, spec.seed
+        num_classes,
+        sample_size,
+        in_channels,
+        spec.dataset,
+        spec.num_images,
+        spec.features,
+        spec.seed,
+        spec.feature_weights,
     )
 
 

@@ -1,68 +1,52 @@
-"""distill.steps: a generator that needs fewer steps.  Progressive: Salimans & Ho 2022, arXiv:2202.00512."""
+"""distill.steps: a generator that needs fewer steps.  Progressive: Salimans & Ho 2022, arXiv:2202.00512; consistency:
+Song et al. 2023, arXiv:2303.01469; distribution matching: Yin et al. 2024, arXiv:2405.14867."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Interval
 
 from compress.errors import ModelError, PromiseBroken
 from compress.passes.base import Context, register
 from compress.passes.flows import FlowPass
-from compress.training.settings import Loop
+from compress.passes.step_trainings import METHODS, StepTraining
+from compress.training.settings import Loop, Lora
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.targets import Target
     from compress.training.flowing import Sigmas
     from compress.training.phase import Phase
-
-
-@dataclass(frozen=True)
-class _Round(FlowPass):
-    """A training of the model to go in one step where it went in `teacher_steps` / `steps` before."""
-
-    name: ClassVar[str] = "distill.steps"
-
-    steps: int = 1
-    teacher_steps: int = 1
-
-    def sigmas(self, model: nn.Module) -> Sigmas:
-        from compress.models.generators.noted import sampling_of
-        from compress.training.flowing import sigmas_among
-
-        return sigmas_among(replace(sampling_of(model), num_steps=self.steps).sigmas()[:-1])
-
-    def phases(self, model: nn.Module, context: Context) -> list[Phase]:
-        from compress.models.generators.noted import sampling_of
-        from compress.training.flow_targets import of_steps
-        from compress.training.flowing import Follow
-
-        teacher = copy.deepcopy(model)
-        sigmas = replace(sampling_of(model), num_steps=self.teacher_steps).sigmas()
-        return [Follow(model, teacher, of_steps(teacher, sigmas, self.steps)), self.average(model)]
-
-    def finished(self, model: nn.Module, context: Context) -> nn.Module:
-        from compress.models.generators.noted import sampling_of, set_sampling
-
-        set_sampling(model, replace(sampling_of(model), num_steps=self.steps))
-        return model
 
 
 @register("distill.steps")
 @dataclass(frozen=True)
 class DistillSteps(FlowPass):
-    """Train a generator, progressively, to make in few steps what it makes in many; it is its own teacher.
+    """Train a generator to make in few steps what it makes in many; it is its own teacher.
 
     steps   of the result: an image takes so many evaluations.
-    rounds  of training, of `epochs` or `max_steps` each: the last but one is to twice as many steps, and so on. In the
-            first the teacher takes as many of its steps for each as come next to its own number of them.
+    method  'progressive': a step goes where several of the teacher's go. 'consistency': all places of a step lead to
+            the same end of it, which costs three evaluations a training step, however many steps the teacher takes.
+            'dmd': the images are distributed as the teacher's, if not each the same; a critic is trained beside the
+            student. It wants a teacher that is good at any noise, one that no distill.steps came before.
+    rounds  of 'progressive', of `epochs` or `max_steps` each: the last but one is to twice as many steps, and so on. In
+            the first the teacher takes as many of its steps for each as come next to its own number of them; null: 2.
+    lora    train adapters of low rank in place of whole weights.
     """
 
     steps: Annotated[int, Ge(1)] = 8
-    rounds: Annotated[int, Interval(ge=1, le=10)] = 2
+    method: Literal["progressive", "consistency", "dmd"] = "progressive"
+    rounds: Annotated[int, Interval(ge=1, le=10)] | None = None
+    lora: Lora | None = None
+
+    def problems(self, target: Target) -> list[str]:
+        found = super().problems(target)
+        if self.rounds is not None and self.method != "progressive":
+            found.append(f"rounds is of method 'progressive', and it is '{self.method}': take it out")
+        return found
 
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.models.generators.noted import sampling_of
@@ -82,22 +66,24 @@ class DistillSteps(FlowPass):
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         if context.launch is not None:
             return context.launch(self, model, context)
-        for number, training in enumerate(self.trainings(model), 1):
-            context.say(f"{self.name}: round {number} of {self.rounds}, to {training.steps} steps")
+        trainings = self.trainings(model)
+        for number, training in enumerate(trainings, 1):
+            context.say(f"{self.name}: round {number} of {len(trainings)}, to {training.steps} steps")
             place = None if context.directory is None else context.directory / f"round-{number}"
             model = _kept(training, model, replace(context, directory=place))
         return model
 
-    def trainings(self, model: nn.Module) -> list[_Round]:
+    def trainings(self, model: nn.Module) -> list[StepTraining]:
         """One after the other."""
         from compress.models.generators.noted import sampling_of
 
         loop = {field.name: getattr(self, field.name) for field in fields(Loop)}
-        student = self.steps * 2 ** (self.rounds - 1)
+        student = self.steps * 2 ** ((self.rounds or 2) - 1) if self.method == "progressive" else self.steps
         teacher = student * max(2, round(sampling_of(model).num_steps / student))
         found = []
         while student >= self.steps:
-            found.append(_Round(**loop, ema=self.ema, steps=student, teacher_steps=teacher))
+            training = METHODS[self.method]
+            found.append(training(**loop, ema=self.ema, lora=self.lora, steps=student, teacher_steps=teacher))
             teacher, student = student, student // 2
         return found
 
@@ -109,7 +95,7 @@ class DistillSteps(FlowPass):
             raise PromiseBroken(f"{self.name}: the model is sampled in {steps} steps, {self.steps} were asked for")
 
 
-def _kept(training: _Round, model: nn.Module, context: Context) -> nn.Module:
+def _kept(training: StepTraining, model: nn.Module, context: Context) -> nn.Module:
     """The model after a round, from the round's directory if it was finished before."""
     from compress.models.snapshot import load_snapshot, save_snapshot
 

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from compress.targets import Target
     from compress.training.examples import Examples
-    from compress.training.flowing import Sigmas
+    from compress.training.flowing import Average, Sigmas
     from compress.training.loop import TaskLoss
-    from compress.training.phase import Phase
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class FlowPass(TrainingPass):
         images = super().learned_from(model, context)
         return FlowExamples(images, self.sigmas(model), config_of(model).num_classes, self.dropout())
 
-    def average(self, model: nn.Module) -> Phase:
+    def average(self, model: nn.Module) -> Average:
         """The phase that ends with averaged weights."""
         from compress.training.flowing import Average
 

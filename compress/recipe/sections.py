@@ -173,23 +173,34 @@ class TranslationSpec:
 
 @dataclass(frozen=True)
 class ImageGenerationSpec:
-    """Make images of classes: distances to real images in a classifier's features, the classes that it sees, and how
-    near each image is to the float model's of the same seed.
+    """Make images of classes: distances to real images in a classifier's features, precision and recall among them, the
+    classes that it sees, and how near each image is to the float model's of the same seed.
 
-    dataset     real images that the made ones are compared with: digits, parquet:PATH, folder:PATH or hf:NAME, each
-                with an optional slice of rows.
-    num_images  that are made for the scores, of all classes in turn.
-    features    the classifier whose features distances are taken in; they are named after it.
-    seed        of the first image; each takes the next number.
-    batch_size  images that are made together.
+    dataset          real images that the made ones are compared with: digits, parquet:PATH, folder:PATH or hf:NAME,
+                     each with an optional slice of rows.
+    num_images       that are made for the scores, of all classes in turn.
+    features         the classifier whose features distances are taken in; they are named after it.
+    feature_weights  a file of its weights, where they do not ship: those of cifar-resnet56.
+    seed             of the first image; each takes the next number.
+    batch_size       images that are made together.
     """
 
     name: ClassVar[str] = "image_generation"
-    scores: ClassVar[tuple[str, ...]] = ("frechet_digits_mlp", "class_accuracy_digits_mlp")
+    scores: ClassVar[tuple[str, ...]] = (
+        "frechet_digits_mlp",
+        "class_accuracy_digits_mlp",
+        "precision_digits_mlp",
+        "recall_digits_mlp",
+        "frechet_cifar_resnet56",
+        "class_accuracy_cifar_resnet56",
+        "precision_cifar_resnet56",
+        "recall_cifar_resnet56",
+    )
 
     dataset: str = "digits"
     num_images: Annotated[int, Ge(2)] = 1000
-    features: Literal["digits-mlp"] = "digits-mlp"
+    features: Literal["digits-mlp", "cifar-resnet56"] = "digits-mlp"
+    feature_weights: str | None = None
     seed: Seed = 0
     batch_size: Annotated[int, Ge(1)] = 100
 

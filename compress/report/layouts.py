@@ -120,13 +120,19 @@ _TRANSLATION = Layout(
         Column("prefill tokens/s", _prefill_speed),
     ),
 )
+_FEATURES = {"digits_mlp": "digits-mlp", "cifar_resnet56": "cifar-resnet56"}  # as scores and as people call them
+_BY_FEATURES = {
+    "frechet": "Fréchet distance ({})",
+    "frechet_ratio": "its ratio to float's",
+    "kid": "KID ({})",
+    "class_accuracy": "class seen ({})",
+    "precision": "precision ({})",
+    "recall": "recall ({})",
+}
 _GENERATION = Layout(
     item="image",
     scores=(
-        "frechet_digits_mlp",
-        "frechet_ratio_digits_mlp",
-        "kid_digits_mlp",
-        "class_accuracy_digits_mlp",
+        *(f"{score}_{suffix}" for suffix in _FEATURES for score in _BY_FEATURES),
         "psnr_db",
         "ssim",
     ),
@@ -145,10 +151,11 @@ _HEADERS = {
     "nll_per_token_lost": "nats/token lost",
     "chrf": "chrF++",
     "chrf_lost": "chrF++ lost",
-    "frechet_digits_mlp": "Fréchet distance (digits-mlp)",
-    "frechet_ratio_digits_mlp": "its ratio to float's",
-    "kid_digits_mlp": "KID (digits-mlp)",
-    "class_accuracy_digits_mlp": "class seen (digits-mlp)",
+    **{
+        f"{score}_{suffix}": header.format(name)
+        for suffix, name in _FEATURES.items()
+        for score, header in _BY_FEATURES.items()
+    },
     "psnr_db": "PSNR to float, dB",
     "ssim": "SSIM to float",
 }

@@ -15,11 +15,12 @@ from compress.data.pixels import in_channels, pixels_of
 from compress.errors import DataError
 from compress.tasks.base import Float, Scores
 from compress.tasks.bootstrap import Resampled, resampling
-from compress.tasks.image_features import FEATURES, Features
+from compress.tasks.image_features import Features, features_by, weights_sha256
 from compress.tasks.image_scores import (
     Sample,
     centred,
     centred_ratio,
+    covered,
     frechet,
     kernel_distance,
     psnr_db,
@@ -34,10 +35,11 @@ from compress.tasks.statistics import mean_interval, paired_difference, wilson
 class ImageGeneration:
     """Image i is of class i modulo the number of classes, from the seed `seed` + i.
 
-    dataset      real images that the made ones are compared with.
-    num_images   that are made.
-    features     by name: what distances are taken in, and which classifier tells the class; it is part of the scores'
-                 names, as 'digits_mlp'.
+    dataset                   real images that the made ones are compared with.
+    num_images                that are made.
+    features                  by name: what distances are taken in, and which classifier tells the class; it is part of
+                              the scores' names, as 'digits_mlp'.
+    feature_weights           the classifier's file, if it does not ship.
     sample_size, in_channels  of the model's images.
     """
 
@@ -50,6 +52,7 @@ class ImageGeneration:
     num_images: int = 1000
     features: str = "digits-mlp"
     seed: int = 0
+    feature_weights: str | None = None
 
     @property
     def classes(self) -> NDArray[np.int64]:
@@ -66,7 +69,7 @@ class ImageGeneration:
     @cached_property
     def extractor(self) -> Features:
         """Raises DataError if the features are of images of another size."""
-        found = FEATURES[self.features]()
+        found = features_by(self.features, self.feature_weights)
         shape = (self.in_channels, self.sample_size, self.sample_size)
         if found.image_shape != shape:
             wanted, given = (" × ".join(map(str, sizes)) for sizes in (found.image_shape, shape))
@@ -91,14 +94,19 @@ class ImageGeneration:
         frechet_FEATURES         Fréchet distance to the real images; bootstrap.
         kid_FEATURES             kernel distance to them; bootstrap.
         class_accuracy_FEATURES  share in which the classifier sees the class that was asked for; Wilson.
+        precision_FEATURES       share that lies among the real images; Wilson, of the images.
+        recall_FEATURES          share of the real images that lies among these; Wilson, of the real ones.
         """
         features, seen = self.extractor(images)
+        precise, recalled = covered(features, self._real.features), covered(self._real.features, features)
         sample = sample_of(features, self.seed)
         right = int((seen == self.classes).sum())
         return {
             f"frechet_{self._suffix}": centred(frechet(sample, self._real), len(images), 0.0),
             f"kid_{self._suffix}": centred(kernel_distance(sample, self._real), len(images)),
             f"class_accuracy_{self._suffix}": wilson(right, len(images)),
+            f"precision_{self._suffix}": wilson(int(precise.sum()), len(precise)),
+            f"recall_{self._suffix}": wilson(int(recalled.sum()), len(recalled)),
         }
 
     def compare(self, images: Float, reference: Float) -> Scores:
@@ -123,6 +131,8 @@ class ImageGeneration:
         }
 
     def fingerprint(self) -> str:
-        """sha256 of the real images, and of what is made to be compared with them."""
+        """sha256 of the real images, of what is compared with them, and of the classifier, if it is a file."""
         told = f"{self.real_images.fingerprint()} {self.num_images} {self.num_classes} {self.seed} {self.features}"
+        if self.feature_weights is not None:
+            told += f" {weights_sha256(self.feature_weights)}"
         return hashlib.sha256(told.encode()).hexdigest()

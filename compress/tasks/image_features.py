@@ -1,4 +1,4 @@
-"""Features of images by a small classifier that ships: what distances between sets of images are taken in.
+"""Features of images by a small classifier: what distances between sets of images are taken in.
 
 A distance is named after its features, and none is an FID: that is a distance in the features of one network,
 Inception, for photographs.
@@ -6,6 +6,7 @@ Inception, for photographs.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -49,7 +50,20 @@ def digits_mlp() -> Features:
     return Features("digits-mlp", (1, 8, 8), _digits_mlp)
 
 
-FEATURES = {"digits-mlp": digits_mlp}
+def features_by(name: str, weights: str | None) -> Features:
+    """name: 'digits-mlp', which ships, or 'cifar-resnet56', whose weights are a file of the user's.
+
+    Raises DataError for weights that are missing, or given to features that have their own.
+    """
+    if name == "digits-mlp":
+        if weights is not None:
+            raise DataError(f"features '{name}' have weights of their own: take feature_weights out")
+        return digits_mlp()
+    if weights is None:
+        raise DataError(f"features '{name}' do not ship: write feature_weights: FILE.safetensors")
+    from compress.tasks.cifar_features import cifar_resnet56
+
+    return cifar_resnet56(weights)
 
 
 @cache
@@ -65,3 +79,11 @@ def _digits_mlp(images: Float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         hidden = np.maximum(hidden @ weights[f"weight_{layer}"] + weights[f"bias_{layer}"], 0)
     logits = hidden @ weights["weight_2"] + weights["bias_2"]
     return hidden, logits.argmax(axis=1).astype(np.int64)
+
+
+def weights_sha256(weights: str) -> str:
+    """Of a classifier's file.  Raises DataError for one that cannot be read."""
+    try:
+        return hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"feature_weights {weights}: cannot be read: {error.strerror}") from error

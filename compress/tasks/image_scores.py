@@ -1,8 +1,9 @@
 """Scores of images: how near they are to others of the same seeds (PSNR, SSIM), and how near a set of them is to a set
-of real ones (Fréchet distance, kernel distance), the latter over resamples of both."""
+of real ones (Fréchet distance and kernel distance, over resamples of both; precision and recall)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ Float64 = NDArray[np.float64]
 RANGE = 2.0  # of pixels: from −1 to 1
 HIGHEST_PSNR_DB = 100.0  # of images that are the same
 _WINDOW = 7  # pixels of SSIM's side
+_NEIGHBOUR = 3  # whose distance is a point's radius: Kynkäänniemi et al. 2019, section 3
+_ROWS = 1000  # of a matrix of distances, at once
 
 
 def squared_errors(images: Float, reference: Float) -> Float64:
@@ -121,6 +124,26 @@ def kernel_distance(images: Sample, real: Sample) -> Resampled:
     between = ((weights[0] @ kernel(images.features, real.features)) * weights[1]).sum(axis=1)
     found = within(images) + within(real) - 2 * between
     return Resampled(float(found[0]), found[1:])
+
+
+def covered(points: Float64, others: Float64, neighbour: int = _NEIGHBOUR) -> NDArray[np.bool_]:
+    """Whether each point [N, D] lies no further from one of the others [M, D] than that one's third nearest of its own:
+    Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 2.  → [N].
+
+    Of images among real ones the share is precision, of real ones among images it is recall.
+    """
+    radii = np.concatenate(
+        [np.partition(distances, neighbour, axis=1)[:, neighbour] for distances in _squared_distances(others, others)]
+    )  # place 0 is the point itself
+    return np.concatenate([(distances <= radii).any(axis=1) for distances in _squared_distances(points, others)])
+
+
+def _squared_distances(points: Float64, others: Float64) -> Iterator[Float64]:
+    """[N, D], [M, D] → parts of [N, M], one after another."""
+    lengths = np.square(others).sum(axis=1)
+    for start in range(0, len(points), _ROWS):
+        part = points[start : start + _ROWS]
+        yield np.maximum(np.square(part).sum(axis=1)[:, None] + lengths - 2 * part @ others.T, 0)
 
 
 def centred(found: Resampled, num_samples: int, minimum: float = -np.inf) -> Figure:

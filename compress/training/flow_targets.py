@@ -49,3 +49,25 @@ def of_steps(teacher: Velocity, sigmas: NDArray[np.float32], num_steps: int) -> 
         return (reached - x) / along(places[begin + each] - places[begin], x)
 
     return target
+
+
+def of_consistency(teacher: Velocity, averaged: Velocity, sigmas: NDArray[np.float32], num_steps: int) -> Velocity:
+    """The one step to the end of a student's step: one step of the teacher, and from there what the student's average
+    makes of it.  Consistency distillation, Song et al. 2023, arXiv:2303.01469, algorithm 2, as velocities; in several
+    segments, Heek et al. 2024, arXiv:2403.06807, section 3.
+
+    sigmas     where each of the teacher's steps begins, and 0.
+    num_steps  of the student: segments of as many of the teacher's steps each.
+    """
+    each = (len(sigmas) - 1) // num_steps
+    known = torch.from_numpy(sigmas)
+
+    def target(x: Tensor, timestep: Tensor, classes: Tensor) -> Tensor:
+        places = known.to(x.device)
+        begin = (timestep[:, None] / NUM_TRAIN_TIMESTEPS - places).abs().argmin(dim=1)
+        here, there, end = places[begin], places[begin + 1], places[(begin // each + 1) * each]
+        near = euler_step(x, teacher(x, here * NUM_TRAIN_TIMESTEPS, classes), here, there)
+        reached = euler_step(near, averaged(near, there * NUM_TRAIN_TIMESTEPS, classes), there, end)
+        return (reached - x) / along(end - here, x)
+
+    return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from compress.errors import ModelError
@@ -118,10 +120,23 @@ class Average(Phase):
         super().__init__()
         self.decay = decay
         self.trained = [list(model.parameters())]  # in a list: they are the model's
+        self.names = [name for name, _ in model.named_parameters()]
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("done", torch.zeros((), dtype=torch.float64))
         for number, parameter in enumerate(model.parameters()):
             self.register_buffer(f"average_{number}", parameter.detach().clone())
+
+    def model_of(self, model: nn.Module) -> Callable[..., Tensor]:
+        """A copy of `model`, which this is the average of, as it would be with the averaged weights of that moment."""
+        shadow = [copy.deepcopy(model).eval()]
+
+        def averaged(*arguments: Tensor) -> Tensor:
+            shadow[0].to(arguments[0].device)
+            weights = {name: self.get_buffer(f"average_{number}") for number, name in enumerate(self.names)}
+            found: Tensor = functional_call(shadow[0], weights, arguments)
+            return found
+
+        return averaged
 
     @torch.no_grad()
     def step(self, done: float) -> None:

@@ -138,6 +138,16 @@ class Track:
     directory: Path
 
 
+@dataclass(frozen=True)
+class Lora:
+    """Adapters of low rank are trained in place of the weights that `trainable` names, and added to them at the end.
+
+    rank  of what each weight is changed by.
+    """
+
+    rank: Annotated[int, Ge(1)] = 8
+
+
 Weight = Annotated[float, Gt(0)]
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from compress.errors import DataError
+from compress.data.images import open_images
+from compress.data.pixels import in_channels, pixels_of
+from compress.errors import DataError, ModelError
 from compress.tasks.generation import ImageGeneration
-from compress.tasks.image_features import digits_mlp
+from compress.tasks.image_features import digits_mlp, features_by
 from compress.tasks.image_scores import (
     centred,
+    covered,
     frechet,
     frechet_distance,
     kernel_distance,
@@ -68,6 +73,29 @@ def test_the_kernel_distance_is_unbiased_and_worked_by_hand() -> None:
     assert abs(found.value) < 3 * found.resamples.std()
 
 
+def test_points_are_covered_within_the_third_neighbours_distance_worked_by_hand() -> None:
+    # of 0, 1, 2, 3 the third nearest others lie 3, 2, 2, 3 away: from −3 to 6 all is covered, at the ends by 0 and 3
+    others = np.array([[0.0], [1.0], [2.0], [3.0]])
+    points = np.array([[-3.5], [-3.0], [1.7], [6.0], [6.5]])
+    assert covered(points, others).tolist() == [False, True, True, True, False]
+
+
+@given(some.integers(0, 2**32 - 1), some.integers(5, 30))
+def test_all_of_a_set_is_covered_by_itself_and_by_what_is_added_nothing_is_lost(seed: int, count: int) -> None:
+    draw = np.random.default_rng(seed)
+    points = draw.standard_normal((count, 2))
+    assert covered(points, points).all()
+    assert not covered(points + 1e3, points).any()
+
+
+def test_half_of_what_is_wanted_is_precise_and_recalled_by_half() -> None:
+    left, right = NORMAL - 50, NORMAL + 50
+    both = np.vstack([left, right])
+    near = left + 1e-6
+    assert covered(near, both).mean() == 1
+    assert covered(both, near).mean() == 0.5
+
+
 def test_psnr_is_of_the_whole_range() -> None:
     black, white = np.full((1, 1, 8, 8), -1, np.float32), np.full((1, 1, 8, 8), 1, np.float32)
     assert psnr_db(squared_errors(black, white)).tolist() == [0.0]
@@ -87,9 +115,6 @@ def test_structure_is_like_itself_and_unlike_its_inverse() -> None:
 
 def test_the_shipped_classifier_knows_digits_that_it_was_not_trained_on() -> None:
     pytest.importorskip("sklearn")
-    from compress.data.images import open_images
-    from compress.data.pixels import in_channels, pixels_of
-
     pairs = list(open_images("digits[1297:1797]"))
     images = in_channels(np.stack([pixels_of(8)(image) for image, _ in pairs]), 1)
     features, seen = digits_mlp()(images)
@@ -101,15 +126,15 @@ def test_the_shipped_classifier_knows_digits_that_it_was_not_trained_on() -> Non
 
 def test_real_digits_are_nearer_to_digits_than_noise_is() -> None:
     pytest.importorskip("sklearn")
-    from compress.data.images import open_images
-    from compress.data.pixels import in_channels, pixels_of
-
     task = ImageGeneration(10, 8, 1, "digits[0:300]", num_images=300)
     images = in_channels(np.stack([pixels_of(8)(image) for image, _ in open_images("digits[300:600]")]), 1)
     noise = np.random.default_rng(0).uniform(-1, 1, images.shape).astype(np.float32)
     good, bad = task.score(images), task.score(noise)
     assert good["frechet_digits_mlp"].value < 0.1 * bad["frechet_digits_mlp"].value
     assert good["kid_digits_mlp"].value < bad["kid_digits_mlp"].value
+    assert good["precision_digits_mlp"].value > 0.7 > 0.1 > bad["precision_digits_mlp"].value
+    assert good["recall_digits_mlp"].value > 0.5 > bad["recall_digits_mlp"].value
+    assert good["recall_digits_mlp"].num_samples == 300
     same = task.compare(images, images)
     assert same["frechet_ratio_digits_mlp"].value == 1
     assert same["psnr_db"].value == 100
@@ -123,3 +148,41 @@ def test_features_of_other_images_are_refused() -> None:
         DataError, match="features 'digits-mlp' are of images of 1 × 8 × 8, the model makes 3 × 32 × 32"
     ):
         _ = ImageGeneration(10, 32, 3).extractor
+
+
+def test_features_that_do_not_ship_want_a_file_and_others_none() -> None:
+    with pytest.raises(DataError, match=r"features 'cifar-resnet56' do not ship: write feature_weights: FILE"):
+        features_by("cifar-resnet56", None)
+    with pytest.raises(DataError, match="features 'digits-mlp' have weights of their own: take feature_weights out"):
+        features_by("digits-mlp", "some.safetensors")
+    with pytest.raises(ModelError, match=r"there is no file none.safetensors"):
+        features_by("cifar-resnet56", "none.safetensors")
+
+
+def test_a_file_of_features_is_part_of_what_scores_are_of(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    file = tmp_path / "weights"
+    found = []
+    for content in (b"one", b"other"):
+        file.write_bytes(content)
+        found.append(ImageGeneration(10, 8, 1, "digits[0:3]", feature_weights=str(file)).fingerprint())
+    assert found[0] != found[1]
+    file.unlink()
+    with pytest.raises(DataError, match=r"feature_weights .*weights: cannot be read: No such file"):
+        ImageGeneration(10, 8, 1, "digits[0:3]", feature_weights=str(file)).fingerprint()
+
+
+@pytest.mark.skipif("COMPRESS_TEST_ASSETS" not in os.environ, reason="needs COMPRESS_TEST_ASSETS, the real ResNet-56")
+def test_a_real_classifier_tells_real_photographs_from_others() -> None:
+    assets = Path(os.environ["COMPRESS_TEST_ASSETS"])
+    pairs = list(open_images(f"parquet:{assets}/cifar10-test.parquet[0:200]", num_classes=10))
+    images = np.stack([pixels_of(32)(image) for image, _ in pairs])
+    labels = np.array([label for _, label in pairs])
+    extractor = features_by("cifar-resnet56", f"{assets}/resnet56-cifar10.safetensors")
+    features, seen = extractor(images)
+    assert features.shape == (200, 64)
+    assert (seen == labels).mean() > 0.8  # 89.7 % of all 10,000
+    noise, _ = extractor(np.random.default_rng(0).uniform(-1, 1, images.shape).astype(np.float32))
+    own, other = (covered(each, features).mean() for each in (features, noise))
+    assert own == 1
+    assert other < 0.1

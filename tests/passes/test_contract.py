@@ -68,7 +68,7 @@ from compress.passes import (
     TuneNormsAndScales,
 )
 from compress.targets import load
-from compress.training.settings import LogitsLoss
+from compress.training.settings import LogitsLoss, Lora
 from tests import generating
 from tests.nets import NETS, context, images, run
 from tests.training.teachers import BACKWARDS, Backwards
@@ -330,6 +330,24 @@ CASES = {
     "distill.steps": Case(
         (DistillGuidance(**SLOW),),
         DistillSteps(**SLOW, steps=2, rounds=2),
+        0.1,
+        lambda model: set_sampling(model, Sampling(8)),
+        ("distill.steps: the model is sampled in 8 steps, 2 were asked for",),
+        worlds=GENERATORS,
+        later=(QuantizeStatic(),),
+    ),
+    "distill.steps by consistency": Case(
+        (DistillGuidance(**SLOW),),
+        DistillSteps(**SLOW, steps=2, method="consistency", lora=Lora(rank=2)),
+        0.1,
+        lambda model: set_sampling(model, Sampling(8)),
+        ("distill.steps: the model is sampled in 8 steps, 2 were asked for",),
+        worlds=GENERATORS,
+        later=(QuantizeStatic(),),
+    ),
+    "distill.steps by dmd": Case(
+        (DistillGuidance(**SLOW),),
+        DistillSteps(**SLOW, steps=2, method="dmd"),
         0.1,
         lambda model: set_sampling(model, Sampling(8)),
         ("distill.steps: the model is sampled in 8 steps, 2 were asked for",),
