@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compress.models.layers import Weighted
     from compress.numerics.weight import QuantizedWeight
 
-_LARGE = 1 << 22  # values of a weight that are not all rounded for a forecast
+_LARGE = 1 << 25  # weights of a model that are not all rounded for a forecast: that would take minutes
 
 
 def file_bytes_of(
@@ -105,13 +105,14 @@ def weight_formats(passes: Sequence[Pass], model: nn.Module, *, whole: bool = Fa
     """How each weight would be stored at the end, by layer: of the right shapes, every row as the first one's.
 
     whole  all rows are rounded, as one with a small scale decides in what type all scales of its layer are stored; not
-           those of a weight so large that this would take minutes.
+           in a large model, where it would take minutes.
 
     Of a pass that shares out the budget each has the first choice.
     """
     from compress.models.layers import select
     from compress.numerics.grid import nearest
 
+    whole = whole and sum(layer.weight.numel() for layer in stored_layers(model).values()) <= _LARGE
     formats: dict[str, QuantizedWeight] = {}
     passes = [step.steps()[0] if isinstance(step, QuantizeWeights) else step for step in passes]
     for step in passes:
@@ -121,15 +122,14 @@ def weight_formats(passes: Sequence[Pass], model: nn.Module, *, whole: bool = Fa
             for name, layer in select(model, step.targets, step.ignore, embeddings=embeddings).items():
                 if name not in formats:  # the codes of the first pass stay
                     rows = rows_left(passes, model, layer)
-                    every = whole and rows * layer.weight[0].numel() <= _LARGE
-                    weight = layer.weight.detach()[: rows if every else 2]
+                    weight = layer.weight.detach()[: rows if whole else 2]
                     if isinstance(step, RoundingPass):
                         grid = step.nearest(weight)
                     elif isinstance(step, TrainQuantized):
                         grid = step.grid(weight, edges.get(name))
                     else:
                         grid = nearest(weight, 8)
-                    formats[name] = grid if every else _with_rows(grid, rows)
+                    formats[name] = grid if whole else _with_rows(grid, rows)
     return formats
 
 
