@@ -111,7 +111,7 @@ def plan(recipe: Recipe, *, allow_code: bool = False) -> Plan:
         tuple(step.name for step in recipe.passes),
         tuple(layer_plans(passes, job.model)),
         float_bytes=weights + beside,
-        model_bytes=file_bytes_of(job.model, passes, context, job.file_bytes, beside),
+        model_bytes=file_bytes_of(job.model, passes, context, job.file_bytes),
         peak_memory_bytes=_LIBRARY_BYTES
         + 4 * (weights + rest)
         + largest * (4 * recipe.calibration.batch_size + num_samples),

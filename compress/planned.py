@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from compress.passes import Pass
 from compress.passes.base import Context
+from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.train_quantized import TrainQuantized
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 
 def restructured(model: nn.Module, passes: Sequence[Pass], context: Context) -> nn.Module:
-    """A copy with the modules that the passes leave."""
-    model = copy.deepcopy(model)
+    """A copy with the modules that the passes leave; its values lie where the model's do."""
+    from torch import nn
+
+    same = {id(each): nn.Parameter(each.data, requires_grad=each.requires_grad) for each in model.parameters()}
+    model = copy.deepcopy(model, same)
     for step in passes:
         model = step.restructure(model, context)
     return model
@@ -37,13 +41,18 @@ def planned(
     formats  how the weights of layers that are float now will be stored, by layer.
     """
     from compress.models.activations import QuantizedActivation, set_activations
+    from compress.models.dynamic import add_dynamic_layers
+    from compress.models.layers import select
     from compress.models.quantized import set_weight, stored
 
     bits = _activation_bits(model, passes, context)
     for name, weight in formats.items():
         layer = model.get_submodule(name)
         if stored(layer) is None:
-            set_weight(layer, weight)
+            set_weight(layer, weight, model)
+    for step in passes:
+        if isinstance(step, QuantizeDynamic):
+            add_dynamic_layers(model, select(model, step.targets, step.ignore))
     table = {}
     for number, (key, num_bits) in enumerate(bits.items(), 1):
         steps = (1 << num_bits) - 1

@@ -1,9 +1,4 @@
-"""The bytes of an artefact before there is one.
-
-Where a job can build the result's graph (a classifier's), that is built, of a model with made-up codes, and counted.
-Else weights are counted by their formats (codes, scales, zero points, and what decodes them), and all else is what the
-float model's file has beside its weights.
-"""
+"""The bytes of an artefact before there is one: its graphs are built, of a model with made-up codes, and counted."""
 
 from __future__ import annotations
 
@@ -29,36 +24,28 @@ if TYPE_CHECKING:
     from compress.models.layers import Weighted
     from compress.numerics.weight import QuantizedWeight
 
+_LARGE = 1 << 25  # weights of a model that are not all rounded for a forecast: that would take minutes
+
 
 def file_bytes_of(
-    model: nn.Module,
-    passes: Sequence[Pass],
-    context: Context,
-    file_bytes: Callable[[nn.Module], int] | None,
-    other_bytes: int,
+    model: nn.Module, passes: Sequence[Pass], context: Context, file_bytes: Callable[[nn.Module], int]
 ) -> int:
-    """Forecast of the model file that the passes will give.  Of a pass that shares out the budget, all layers have the
+    """Forecast of the model files that the passes will give.  Of a pass that shares out the budget, all layers have the
     first choice.
 
-    file_bytes   of a model that the exporter is given: see `Job.file_bytes`.
-    other_bytes  of the file beside its weights and what decodes them, where there is no `file_bytes`.
+    file_bytes  of a model that the exporter is given: see `Job.file_bytes`.
     """
     from compress.models.quantized import stored
 
-    if file_bytes is not None:
-        now = restructured(model, passes, context)
-        layers = stored_layers(now)
-        own = {name: each for name, each in weight_formats(passes, now, whole=True).items() if name in layers}
-        return file_bytes(planned(now, passes, own, context))
-    formats, layers = weight_formats(passes, model), stored_layers(model)
-    for name, layer in layers.items():
-        part = stored(layer)
-        weight = formats.get(name) if part is None else part.quantized
-        if weight is None:
-            other_bytes += 4 * rows_left(passes, model, layer) * layer.weight[0].numel()
-        else:
-            other_bytes += weight_bytes(name, weight)
-    return other_bytes
+    now = restructured(model, passes, context)
+    layers = stored_layers(now)
+    own = {name: each for name, each in weight_formats(passes, now, whole=True).items() if name in layers}
+    dropped = [
+        4 * (len(layer.weight) - rows_left(passes, now, layer)) * layer.weight[0].numel()
+        for name, layer in layers.items()
+        if name not in own and stored(layer) is None
+    ]
+    return file_bytes(planned(now, passes, own, context)) - sum(dropped)
 
 
 def weight_bytes(name: str, weight: QuantizedWeight) -> int:
@@ -75,7 +62,7 @@ def room_of(
     float_model_bytes: int,
     float_size_bytes: int,
     context: Context,
-    file_bytes: Callable[[nn.Module], int] | None,
+    file_bytes: Callable[[nn.Module], int],
 ) -> Room | None:
     """The room that a recipe's budget of bytes leaves; None if it has none.
 
@@ -97,12 +84,11 @@ def room_of(
         )
     allowed = {key: limit - (around if key == "size" else 0) for key, limit in limits.items()}
     binding = min(allowed, key=lambda key: allowed[key])
-    rest = float_model_bytes - sum(4 * layer.weight.numel() for layer in stored_layers(model).values())
 
     def left(now: nn.Module, names: Iterable[str]) -> int:
-        formats = weight_formats(passes, now, whole=file_bytes is not None)
+        formats = weight_formats(passes, now, whole=True)
         shared_out = set(names) & set(stored_layers(now))
-        taken = file_bytes_of(now, passes, context, file_bytes, rest)
+        taken = file_bytes_of(now, passes, context, file_bytes)
         taken -= sum(weight_bytes(name, formats[name]) for name in shared_out)
         if taken >= allowed[binding]:
             told = f" and its tokenizer and configs {around:,}" if binding == "size" else ""
@@ -118,13 +104,15 @@ def room_of(
 def weight_formats(passes: Sequence[Pass], model: nn.Module, *, whole: bool = False) -> dict[str, QuantizedWeight]:
     """How each weight would be stored at the end, by layer: of the right shapes, every row as the first one's.
 
-    whole  all rows are rounded: one with a small scale decides in what type all scales of its layer are stored.
+    whole  all rows are rounded, as one with a small scale decides in what type all scales of its layer are stored; not
+           in a large model, where it would take minutes.
 
     Of a pass that shares out the budget each has the first choice.
     """
     from compress.models.layers import select
     from compress.numerics.grid import nearest
 
+    whole = whole and sum(layer.weight.numel() for layer in stored_layers(model).values()) <= _LARGE
     formats: dict[str, QuantizedWeight] = {}
     passes = [step.steps()[0] if isinstance(step, QuantizeWeights) else step for step in passes]
     for step in passes:
@@ -133,14 +121,15 @@ def weight_formats(passes: Sequence[Pass], model: nn.Module, *, whole: bool = Fa
             edges = step.edges(model) if isinstance(step, TrainQuantized) else {}
             for name, layer in select(model, step.targets, step.ignore, embeddings=embeddings).items():
                 if name not in formats:  # the codes of the first pass stay
-                    weight = layer.weight.detach() if whole else layer.weight.detach()[:2]
+                    rows = rows_left(passes, model, layer)
+                    weight = layer.weight.detach()[: rows if whole else 2]
                     if isinstance(step, RoundingPass):
                         grid = step.nearest(weight)
                     elif isinstance(step, TrainQuantized):
                         grid = step.grid(weight, edges.get(name))
                     else:
                         grid = nearest(weight, 8)
-                    formats[name] = grid if whole else _with_rows(grid, rows_left(passes, model, layer))
+                    formats[name] = grid if whole else _with_rows(grid, rows)
     return formats
 
 

@@ -30,13 +30,13 @@ def assets() -> Path:
 # A recipe that runs in seconds: a small network with random weights, and 20 photographs that are noise.
 TINY = """\
 name: tiny
-model: {source: "cifar:resnet20", weights: random}
+model: {source: "cifar:resnet8", weights: random}
 task: {image_classification: {dataset: "folder:images"}}
 calibration: {dataset: "folder:images[0:12]", batch_size: 8}
 passes:
   - fold.batchnorm
   - quantize.static
-evaluate: {latency_runs: 5}
+evaluate: {latency_runs: 5, threads: 1}
 """
 
 

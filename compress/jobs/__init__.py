@@ -96,8 +96,8 @@ class Job(Protocol):
         ...
 
     @property
-    def file_bytes(self) -> Callable[[nn.Module], int] | None:
-        """Gives the bytes of the model file that `export` would write of a model; None where only writing it tells."""
+    def file_bytes(self) -> Callable[[nn.Module], int]:
+        """Gives the bytes of the model files that `export` would write of a model."""
         ...
 
     def measure(self, artefact: Artefact, reference: Artefact | None, keep: Path, progress: Progress) -> Measurement:

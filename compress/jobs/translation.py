@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from compress.data.pairs import parse_pair
 from compress.data.parallel import open_parallel
 from compress.errors import DataError
 from compress.exporter import Card
-from compress.exporter.text import export_translator
+from compress.exporter.text import export_translator, graph_bytes
 from compress.files import write_text
 from compress.jobs.sequences import examples_in_a_row, sentence_pairs
 from compress.jobs.speaking import Speaker
@@ -123,8 +123,8 @@ class TranslationJob:
         )
 
     @property
-    def file_bytes(self) -> None:
-        return None  # its graphs are written with their weights, a gigabyte of them
+    def file_bytes(self) -> Callable[[nn.Module], int]:
+        return graph_bytes
 
     def measure(self, artefact: Artefact, reference: Artefact | None, keep: Path, progress: Progress) -> Measurement:
         threads = self.recipe.evaluate.threads

@@ -29,7 +29,7 @@ def nan_weights() -> None:
     from compress.models.load import load_model
     from compress.models.source import ModelSource
 
-    state = load_model(ModelSource("cifar:resnet20", weights="random")).model.state_dict()
+    state = load_model(ModelSource("cifar:resnet8", weights="random")).model.state_dict()
     state["layer2.0.conv1.weight"][0, 0, 0, 0] = torch.nan
     save_file({name: value.contiguous() for name, value in state.items()}, "nan.safetensors")
 
@@ -62,14 +62,14 @@ def test_a_wrong_type() -> None:
 
 
 def test_a_missing_file() -> None:
-    [line] = told(recipe(), "model={source: 'path:weights.safetensors', architecture: 'cifar:resnet20'}")
+    [line] = told(recipe(), "model={source: 'path:weights.safetensors', architecture: 'cifar:resnet8'}")
     assert "weights.safetensors" in line
     assert "no file" in line
 
 
 def test_a_pickle_that_runs_code() -> None:
     Path("bomb.pth").write_bytes(pickle.dumps({"conv1.weight": Bomb()}))
-    [line] = told(recipe(), "model={source: 'path:bomb.pth', architecture: 'cifar:resnet20'}")
+    [line] = told(recipe(), "model={source: 'path:bomb.pth', architecture: 'cifar:resnet8'}")
     assert line.startswith("error: ")
     assert "bomb.pth" in line
     assert not Path("exploded").exists()
@@ -94,7 +94,7 @@ def test_no_images() -> None:
 
 def test_weights_that_are_not_numbers() -> None:
     nan_weights()
-    [line] = told(recipe(), "model={source: 'path:nan.safetensors', architecture: 'cifar:resnet20'}")
+    [line] = told(recipe(), "model={source: 'path:nan.safetensors', architecture: 'cifar:resnet8'}")
     assert "'layer2.0.conv1.weight'" in line
     assert "1 of the 4608 values" in line
 

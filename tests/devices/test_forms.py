@@ -82,10 +82,10 @@ def test_weights_of_four_bits_on_an_int8_processor_are_told_whole(tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("form", ["lite0-w8a8", "lite0-float", "resnet20-w8a8"])
+@pytest.mark.parametrize("form", ["lite0-w8a8", "lite0-float", "resnet8-w8a8"])
 def test_each_target_gets_its_form_of_three_artefacts(form: str, name: str, tmp_path: Path) -> None:
     network, precision = form.split("-")
-    source = "package:efficientnet-lite0" if network == "lite0" else "cifar:resnet20"
+    source = "package:efficientnet-lite0" if network == "lite0" else f"cifar:{network}"
     loaded = load_model(ModelSource(source, weights=None if network == "lite0" else "random"))
     images = real_images(loaded) if network == "lite0" else noise()
     passes: list[Pass] = [FoldBatchNorm(), *([STATIC] if precision == "w8a8" else [])]

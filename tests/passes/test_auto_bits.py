@@ -158,17 +158,23 @@ def test_a_stage_that_shares_out_the_budget_depends_on_it_and_on_the_passes_afte
 
 
 def test_room_is_what_the_rest_of_the_recipe_leaves() -> None:
-    """100 bytes of graph, 1,000 of tokenizer, the head in 8 bits by a later pass."""
+    """100 bytes of graph and, by a later pass in 8 bits, the head; 1,000 of tokenizer."""
     model = conv_net()
     layers = stored_layers(model)
-    floats = sum(4 * layer.weight.numel() for layer in layers.values())
     later = QuantizeWeights(num_bits=8, targets=("head",))
     passes = (replace(AUTO, ignore=("head",)), later)
     head = weight_bytes("head", later.nearest(model.head.weight))
     names = [name for name in layers if name != "head"]
 
+    def file_bytes(planned: nn.Module) -> int:
+        weights = quantized_weights(planned)
+        assert {name: weight.num_bits for name, weight in weights.items()} == {
+            f"{name}.weight": 8 if name == "head" else 2 for name in layers
+        }
+        return 100 + sum(weight_bytes(name.removesuffix(".weight"), weight) for name, weight in weights.items())
+
     def room_for(budget: Budget) -> Room | None:
-        return room_of(budget, passes, model, floats + 100, floats + 1_100, context(), None)
+        return room_of(budget, passes, model, 1_000_000, 1_001_000, context(), file_bytes)
 
     room = room_for(Budget(size_bytes=50_000))
     assert room is not None

@@ -49,7 +49,7 @@ def test_an_override_is_a_place_too() -> None:
 def test_data_that_cannot_be_used_is_told_with_the_rest() -> None:
     Path("noise.parquet").write_bytes(b"PAR1 and no more")
     bad = broken("bad", '"folder:images"', '"parquet:noise.parquet"')
-    Path(bad).write_text(Path(bad).read_text().replace("[0:12]", "[0:99]").replace("cifar:resnet20", "cifar:resnet21"))
+    Path(bad).write_text(Path(bad).read_text().replace("[0:12]", "[0:99]").replace("cifar:resnet8", "cifar:resnet21"))
     model, task, calibration = problems(bad)
     assert model.startswith("bad.yaml:2: model: unknown cifar model 'resnet21': did you mean")
     assert task.startswith("bad.yaml:3: task: dataset 'parquet:noise.parquet'")

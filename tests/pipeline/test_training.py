@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from compress.cli import app
 from compress.errors import CompressError, MissingExtra, RecipeError
 from compress.launching import Trainings
 from compress.models.resnet_cifar import CifarResNet
 from compress.pipeline import run
 from compress.recipe import parse
+from compress.runtime.session import open_session
 
 RECIPE = """
 name: taught
-model: {{source: "cifar:resnet20", weights: random}}
+model: {{source: "cifar:resnet8", weights: random}}
 task: {{image_classification: {{dataset: "parquet:{images}[0:8]"}}}}
 calibration: {{dataset: "parquet:{images}", num_samples: 4}}
 passes:
   - {passes}
 target: x86-vnni
-evaluate: {{latency_runs: 5, threads: 1}}
+evaluate: {{latency_runs: 5, threads: 1, float_model: false}}
 """
 
 
@@ -60,9 +60,9 @@ def recipe_text(images: Path, passes: str) -> str:
 def test_a_recipe_learns_from_another_network_and_the_cache_is_filled(images: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     teacher = (
-        f'{{source: "path:{tmp_path}/teacher.safetensors", architecture: "cifar:resnet20", cache: "{tmp_path}/logits"}}'
+        f'{{source: "path:{tmp_path}/teacher.safetensors", architecture: "cifar:resnet8", cache: "{tmp_path}/logits"}}'
     )
-    save_file(CifarResNet(3).state_dict(), tmp_path / "teacher.safetensors")
+    save_file(CifarResNet(1).state_dict(), tmp_path / "teacher.safetensors")
     text = recipe_text(
         images, f"distill: {{teacher: {teacher}, max_steps: 2, batch_size: 4, logits: {{temperature: 2}}}}"
     )
@@ -150,22 +150,21 @@ def test_a_quantized_network_is_trained_under_its_float_self_and_tuned(images: P
     ],
 )
 def test_a_launched_training_ends_as_one_in_process(
-    images: Path, tmp_path: Path, before: str, step: str, options: str
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, step: str, options: str
 ) -> None:
     """Two processes of two images each, without batch statistics, are one process of four; to 1e-4 of the scores."""
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "recipe.yaml"
     options += ", frozen_norms: true, max_steps: 3"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     found = {}
     for name, batch_size, launch in (
         ("one", 4, []),
         ("two", 2, ["--launcher", "torchrun", "--num_processes", "2", "--track", "tensorboard"]),
     ):
         file.write_text(recipe_text(images, f"{before}{step}: {{{options}, batch_size: {batch_size}}}"))
-        command = [sys.executable, "-m", "compress", "run", str(file), "--set", f"name={name}", *launch, "--quiet"]
-        subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
-        from compress.runtime.session import open_session
-
+        arguments = ["run", str(file), "--set", f"name={name}", *launch, "--quiet"]
+        done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert done.exit_code == 0, done.stderr
         session = open_session(tmp_path / "runs" / name / "artefact" / "model.onnx")
         found[name] = session(torch.ones(1, 3, 32, 32).numpy())
     assert abs(found["one"] - found["two"]).max() < 1e-4 * abs(found["one"]).max()

@@ -57,10 +57,10 @@ def test_a_curve_joins_its_own_rows(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("workplace")
 def test_a_recipe_is_run_at_each_size_and_what_cannot_be_is_told() -> None:
-    save_file(CifarResNet(3).state_dict(), "net.safetensors")
+    save_file(CifarResNet(1).state_dict(), "net.safetensors")
     Path("auto.yaml").write_text(
         "extends: tiny.yaml\nname: auto\n"
-        "model: {source: 'path:net.safetensors', architecture: 'cifar:resnet20', weights: pretrained}\n"
+        "model: {source: 'path:net.safetensors', architecture: 'cifar:resnet8', weights: pretrained}\n"
         "passes: [fold.batchnorm, quantize.weights: {num_bits: auto, choices: [2, 4, 8]}]\nbudget: {model_size: 1MB}\n"
     )
     done = CliRunner().invoke(app, ["frontier", "auto.yaml", "--sizes", "1000:60000000:3"])

@@ -15,12 +15,13 @@ from compress.exporter.directory import appearing, describe, write_json
 from compress.runtime.artefact import TARGET_TOKENIZER, TOKENIZER
 
 if TYPE_CHECKING:
+    from compress.exporter.text.weightfile import WeightFile
     from compress.models.translators import LoadedTranslator
     from compress.runtime.artefact import Artefact
     from compress.targets import Target
     from compress.tasks.base import Scores
 
-__all__ = ["export_translator", "write_graphs"]
+__all__ = ["export_translator", "graph_bytes", "write_graphs"]
 
 
 def export_translator(
@@ -79,20 +80,37 @@ def check_target(target: Target) -> None:
 
 def write_graphs(model: Any, directory: Path, version: str) -> None:
     """Write the ONNX graphs of a transformers model and the one file of their weights into `directory`."""
-    from compress.exporter.text.builder import write_graph
-    from compress.exporter.text.decoder_only import decoder_only
-    from compress.exporter.text.encoder_decoder import encoder_decoder
     from compress.exporter.text.weightfile import WeightFile
-    from compress.runtime.artefact import DECODER, ENCODER, MODEL
 
     with WeightFile(directory) as weights:
-        if model.config.is_encoder_decoder:
-            encoder, decoder = encoder_decoder(model, weights)
-            graphs = {ENCODER: encoder, DECODER: decoder}
-        else:
-            graphs = {MODEL: decoder_only(model, weights)}
+        graphs = _graphs(model, weights, version)
     for name, graph in graphs.items():
-        write_graph(graph, directory / name, version)
+        (directory / name).write_bytes(graph)
+
+
+def graph_bytes(model: Any) -> int:
+    """Of the files that `write_graphs` would write of a model.  A weight at a time is packed, counted and forgotten."""
+    from compress import __version__
+    from compress.exporter.text.weightfile import WeightFile
+
+    with WeightFile(None) as weights:
+        graphs = _graphs(model, weights, __version__)
+        return weights.stream.tell() + sum(map(len, graphs.values()))
+
+
+def _graphs(model: Any, weights: WeightFile, version: str) -> dict[str, bytes]:
+    """The files of the graphs, by name; what they weigh goes into `weights`."""
+    from compress.exporter.text.builder import serialized
+    from compress.exporter.text.decoder_only import decoder_only
+    from compress.exporter.text.encoder_decoder import encoder_decoder
+    from compress.runtime.artefact import DECODER, ENCODER, MODEL
+
+    if model.config.is_encoder_decoder:
+        encoder, decoder = encoder_decoder(model, weights)
+        graphs = {ENCODER: encoder, DECODER: decoder}
+    else:
+        graphs = {MODEL: decoder_only(model, weights)}
+    return {name: serialized(graph, version) for name, graph in graphs.items()}
 
 
 def _write_beside(loaded: LoadedTranslator, directory: Path) -> None:

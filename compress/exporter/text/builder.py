@@ -152,13 +152,14 @@ class Builder(Writer):
         return ir.Model(self.graph, ir_version=IR_VERSION)
 
 
-def write_graph(model: ir.Model, path: Any, version: str) -> None:
-    """Write a finished graph to `path`: the same bytes for the same graph and `version` of this program."""
+def serialized(model: ir.Model, version: str) -> bytes:
+    """The file of a finished graph: the same bytes for the same graph and `version` of this program."""
     model.producer_name, model.producer_version = "compress", version
     shorten_names(model.graph)
     proto = ir.to_proto(model)
     del proto.graph.value_info[:]
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    found: bytes = proto.SerializeToString(deterministic=True)
+    return found
 
 
 def shorten_names(graph: ir.Graph) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx_ir as ir
@@ -16,16 +16,34 @@ SMALLEST = 1024  # bytes; what is smaller lies in the graph
 _ALIGNMENT, _PAGE = 64, 4096  # bytes; onnxruntime maps whole pages, so that large weights begin at one
 
 
+class Counter:
+    """A stream that keeps nothing of what is written but the number of its bytes."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def close(self) -> None:
+        return
+
+
 class WeightFile:
     """`directory`/model.onnx_data, written from front to back: the same bytes for the same weights in the same order.
+    Without a directory its bytes are counted, and nothing is written.
 
     A weight that equals an earlier one, of the same or of another graph, is not written again.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path | None) -> None:
         self.directory = directory
         self.places: dict[bytes, tuple[int, int]] = {}
-        self.stream = (directory / WEIGHTS).open("wb")
+        self.stream: Counter | BinaryIO = Counter() if directory is None else (directory / WEIGHTS).open("wb")
 
     def __enter__(self) -> WeightFile:
         return self
@@ -52,7 +70,7 @@ class WeightFile:
             ir.DataType.from_numpy(array.dtype),
             shape=ir.Shape(array.shape),
             name=name,
-            base_dir=self.directory,
+            base_dir=self.directory or "",
         )
 
 

@@ -1,4 +1,4 @@
-"""cifar:resnet20 … cifar:resnet110: this project's own networks for 32 × 32 images, with fresh weights.
+"""cifar:resnet8, cifar:resnet20 … cifar:resnet110: this project's own networks for 32 × 32 images, with fresh weights.
 
 As the architecture of a `path:` they take the weights of a file.
 """
@@ -10,7 +10,7 @@ from compress.errors import ModelError
 from compress.models.loaded import LoadedModel, check_known, seeded
 from compress.models.source import ModelSource
 
-DEPTHS = (20, 32, 44, 56, 110)  # of the paper's table 6
+DEPTHS = (8, 20, 32, 44, 56, 110)  # of the paper's table 6, and the smallest that 6n + 2 allows
 # Images of 32 pixels are left as they are.
 PREPROCESSOR = Preprocessor(resize=32, crop=(32, 32), interpolation="bilinear")
 

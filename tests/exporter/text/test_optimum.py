@@ -1,7 +1,7 @@
 """Optimum opens what is exported, by its own classes and names, and writes the tokens that the torch model writes.
 
-optimum-onnx lives on older versions of transformers than this package: it is installed into an environment of its own,
-which takes torch, numpy and onnxruntime from here.
+optimum-onnx lives on older versions of transformers than this package: it is installed into a folder of its own, before
+torch, numpy and onnxruntime of here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -48,28 +47,25 @@ for directory, family in directories:
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with Optimum."""
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Optimum, and with what it needs in other versions than this package."""
     folder = tmp_path_factory.mktemp("optimum")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    interpreter = folder / "bin" / "python"
-    own = subprocess.check_output(
-        [interpreter, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
-    )
-    (Path(own.strip()) / "later.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "--no-deps", *PINS], check=True)
-    return interpreter
+    options = ("--quiet", "--no-deps", "--no-compile", "--no-cache-dir", "--disable-pip-version-check")
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", folder, *PINS], check=True)
+    return folder
 
 
-def test_optimum_writes_the_tokens_of_the_torch_models(python: Path, tmp_path: Path) -> None:
+def test_optimum_writes_the_tokens_of_the_torch_models(packages: Path, tmp_path: Path) -> None:
     ids, expected, directories = torch.tensor(IDS), [], []
     for name in NAMES:
         loaded = load_translator(ModelSource(f"random:{name}"))
         export_translator(loaded, tmp_path / name, target="generic")
         expected.append(loaded.model.generate(ids, attention_mask=torch.ones_like(ids), **SETTINGS).tolist())
         directories.append((str(tmp_path / name), loaded.family))
-    command = [python, "-c", SCRIPT, json.dumps([directories, IDS, SETTINGS])]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, check=False)
+    command = [sys.executable, "-c", SCRIPT, json.dumps([directories, IDS, SETTINGS])]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(packages)}, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     written = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
     assert dict(zip(NAMES, written, strict=True)) == dict(zip(NAMES, expected, strict=True))
