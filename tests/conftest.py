@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,22 @@ def assets() -> Path:
     if directory is None:
         pytest.skip("COMPRESS_TEST_ASSETS is not set: it names the directory of imagenet-sample-dev.parquet")
     return Path(directory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_operators() -> Iterator[None]:
+    """torch.onnx.export makes its table of 500 operators anew for every model, 0.7 s: here once an opset.
+
+    Nothing in this project adds operators of its own to it.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:  # another torch keeps it elsewhere: tests take longer
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 # A recipe that runs in seconds: a small network with random weights, and 20 photographs that are noise.

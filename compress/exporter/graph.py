@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from compress.errors import ModelError
 from compress.exporter.nodes import CONSTANT, attribute
 from compress.exporter.opsets import FIRST
-from compress.exporter.registry import kept_registry
 from compress.models.masks import Mask, settle_masks
 from compress.models.quantized import stored
 
@@ -60,7 +59,7 @@ def to_graph(
         dynamic = tuple({0: size} for size in sizes)
     else:
         dynamic = None
-    with _exportable(model), kept_registry(), torch.no_grad():
+    with _exportable(model), torch.no_grad():
         try:
             program = torch.onnx.export(
                 model,
