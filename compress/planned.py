@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compress.passes import Pass
 from compress.passes.base import Context
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 
 
 def restructured(model: nn.Module, passes: Sequence[Pass], context: Context) -> nn.Module:
-    """A copy with the modules that the passes leave; its values lie where the model's do."""
+    """A copy with the modules that the passes leave.
+
+    If no pass changes any, its values lie where the model's do, so that a large one is not in memory twice: passes that
+    change modules, as folding does, write on values too.
+    """
     from torch import nn
 
-    same = {id(each): nn.Parameter(each.data, requires_grad=each.requires_grad) for each in model.parameters()}
+    same: dict[int, Any] = {}
+    if all(type(step).restructure is Pass.restructure for step in passes):
+        same = {id(each): nn.Parameter(each.data, requires_grad=each.requires_grad) for each in model.parameters()}
     model = copy.deepcopy(model, same)
     for step in passes:
         model = step.restructure(model, context)
