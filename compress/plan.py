@@ -22,13 +22,14 @@ from compress.passes.prune_sparsegpt import PruneSparseGPT
 from compress.passes.prune_wanda import PruneWanda
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.quantize_svd import QuantizeSvd
 from compress.passes.quantize_ternary import QuantizeTernary
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
 from compress.passes.training import TaughtPass, TrainingPass
 from compress.progress import Reporter
 from compress.recipe import Recipe
-from compress.sizing import file_bytes_of, rows_left, stored_layers, weight_bytes, weight_formats
+from compress.sizing import branch_bytes, file_bytes_of, rows_left, stored_layers, weight_bytes, weight_formats
 from compress.teachers import context_of
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ _TRAINING = 3
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One weighted layer.  num_bits: of its weight, 32 for float.  stored_bytes: of its weight in the model file."""
+    """One weighted layer.  num_bits: of its weight, 32 for float.  stored_bytes: of its weight in the model
+    file, with a float branch beside it."""
 
     name: str
     shape: tuple[int, ...]
@@ -123,12 +125,12 @@ def layer_plans(passes: Sequence[Pass], model: nn.Module) -> Iterator[LayerPlan]
     """What the passes would store of each layer."""
     from compress.exporter.codecs import stored_bytes
 
-    formats = weight_formats(passes, model)
+    formats, branches = weight_formats(passes, model), branch_bytes(passes, model)
     for name, layer in stored_layers(model).items():
         shape = (rows_left(passes, model, layer), *layer.weight.shape[1:])
         num_bits = formats[name].code_bits if name in formats else FLOAT_BITS
         size = stored_bytes(formats[name]) if name in formats else 4 * prod(shape)
-        yield LayerPlan(name, shape, num_bits, size)
+        yield LayerPlan(name, shape, num_bits, size + branches.get(name, 0))
 
 
 def _fitting(recipe: Recipe, model: nn.Module) -> list[Pass]:
@@ -163,6 +165,9 @@ def forwards(step: Pass, num_samples: int) -> float:
         PruneWanda: lambda wanda: 3 * num_samples,
         QuantizeDynamic: lambda dynamic: 0,
         QuantizeStatic: lambda static: (1 if static.observer == "minmax" else 2) * num_samples,
+        QuantizeSvd: lambda svd: (
+            (num_samples if svd.alpha is not None else 0) + (0 if svd.algorithm == "rtn" else 3 * num_samples)
+        ),
         QuantizeTernary: lambda ternary: 0 if ternary.algorithm == "rtn" else 3 * num_samples,
         QuantizeWeights: lambda weights: 0 if weights.algorithm == "rtn" else 3 * num_samples,
         Reconstruct: lambda learned: _TRAINING * learned.iterations * learned.batch_size + 2 * num_samples,

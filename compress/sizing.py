@@ -11,6 +11,7 @@ from compress.passes import Pass
 from compress.passes.base import Context, Room
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.quantize_svd import QuantizeSvd
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.rounding import RoundingPass
 from compress.passes.train_quantized import TrainQuantized
@@ -117,9 +118,13 @@ def weight_formats(passes: Sequence[Pass], model: nn.Module, *, whole: bool = Fa
     passes = [step.steps()[0] if isinstance(step, QuantizeWeights) else step for step in passes]
     for step in passes:
         if isinstance(step, RoundingPass | QuantizeStatic | QuantizeDynamic | TrainQuantized):
-            embeddings = isinstance(step, RoundingPass | TrainQuantized)
             edges = step.edges(model) if isinstance(step, TrainQuantized) else {}
-            for name, layer in select(model, step.targets, step.ignore, embeddings=embeddings).items():
+            if isinstance(step, RoundingPass):
+                layers = step.chosen(model)
+            else:
+                embeddings = isinstance(step, TrainQuantized)
+                layers = dict(select(model, step.targets, step.ignore, embeddings=embeddings))
+            for name, layer in layers.items():
                 if name not in formats:  # the codes of the first pass stay
                     rows = rows_left(passes, model, layer)
                     weight = layer.weight.detach()[: rows if whole else 2]
@@ -131,6 +136,12 @@ def weight_formats(passes: Sequence[Pass], model: nn.Module, *, whole: bool = Fa
                         grid = nearest(weight, 8)
                     formats[name] = grid if whole else _with_rows(grid, rows)
     return formats
+
+
+def branch_bytes(passes: Sequence[Pass], model: nn.Module) -> dict[str, int]:
+    """Of the float branches that passes put beside layers, by layer."""
+    steps = [step for step in passes if isinstance(step, QuantizeSvd)]
+    return {name: size for step in steps for name, size in step.branch_bytes(model).items()}
 
 
 def rows_left(passes: Sequence[Pass], model: Any, layer: Weighted) -> int:

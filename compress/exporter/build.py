@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from compress.exporter.graph import CLASSIFIER, Signature, to_graph
 from compress.exporter.half import to_float16
+from compress.exporter.halves import store_halves
 from compress.exporter.keep_float import keep_weights_float
 from compress.exporter.opsets import lower
 from compress.exporter.qdq import clip_floats, make_symmetric, move_floats
@@ -15,6 +16,7 @@ from compress.exporter.simplify import simplify
 from compress.exporter.stem import widen_stems
 from compress.exporter.weights import store_weights
 from compress.models.activations import quantized_activations
+from compress.models.low_rank import halves
 from compress.models.quantized import quantized_weights
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def build(model: nn.Module, example: tuple[Tensor, ...], target: Target, signatu
         folded=target.folds_constants,
         integer_bias=target.bias_type == "int32",
     )
+    if target.folds_constants and not target.is_half:
+        store_halves(built.graph, [model.get_parameter(name) for name in halves(model)])
     if target.runtime == "onnx-cpu":
         widen_stems(built.graph)
         keep_weights_float(built.graph)

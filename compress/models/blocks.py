@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from compress.models.calls import CallGraph, forward, record
 from compress.models.layers import weighted_layers
-from compress.models.low_rank import LowRank
+from compress.models.low_rank import Branched, LowRank, whole_name
 
 WEIGHTED = frozenset({"conv1d", "conv2d", "linear"})
 Batches = Sequence[tuple[Tensor, ...]]
@@ -56,14 +56,14 @@ def block_owners(model: nn.Module) -> dict[str, str]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Sequential | nn.ModuleList)
         for child, part in module.named_children()
-        if not isinstance(part, LowRank)  # two factors are one layer
+        if not isinstance(part, LowRank | Branched)  # all that is in the place of one layer is one
     }
     large = {item for item in items if sum(inside(layer, item) for layer in layers) >= 2}
     smallest = {item for item in large if not any(other != item and inside(other, item) for other in large)}
     owned = weighted_layers(model, embeddings=True)
-    pairs = {name for name, module in model.named_modules() if isinstance(module, LowRank)}
-    alone = {layer: parent if (parent := layer.rpartition(".")[0]) in pairs else layer for layer in owned}
-    return {layer: next((item for item in smallest if inside(layer, item)), alone[layer]) for layer in owned}
+    return {
+        layer: next((item for item in smallest if inside(layer, item)), whole_name(model, layer)) for layer in owned
+    }
 
 
 def inside(name: str, block: str) -> bool:

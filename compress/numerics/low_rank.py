@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+OVERSAMPLING = 16  # columns of a random range beyond the rank
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -48,6 +50,21 @@ def whitened_svd(weight: Tensor, hessian: Tensor, damping: float = 0.01) -> Spec
     root = torch.linalg.cholesky(moments)
     left, values, right = torch.linalg.svd(weight.detach().double() @ root, full_matrices=False)
     return Spectrum(left, values, torch.linalg.solve_triangular(root, right, upper=False, left=False))
+
+
+def randomized_svd(weight: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(down [rank, in], up [out, rank]): up · down is nearly the best approximation of weight [out, in] by its rank,
+    each with the root of the singular values.
+
+    A random range of `rank` + 16 columns and two power iterations (Halko, Martinsson & Tropp 2011,
+    doi:10.1137/090771806, alg. 4.4 and 5.1); the same for the same seed, and torch's random state stays as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        columns = min(rank + OVERSAMPLING, *weight.shape)
+        left, values, right = torch.svd_lowrank(weight.detach().float(), columns, niter=2)
+    root = values[:rank].sqrt()
+    return root[:, None] * right[:, :rank].T, left[:, :rank] * root
 
 
 def num_parameters(outputs: int, inputs: int, rank: int) -> int:

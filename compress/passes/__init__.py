@@ -22,6 +22,7 @@ from compress.passes.prune_sparsegpt import PruneSparseGPT
 from compress.passes.prune_wanda import PruneWanda
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.quantize_svd import QuantizeSvd
 from compress.passes.quantize_ternary import QuantizeTernary
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
@@ -55,6 +56,7 @@ __all__ = [
     "PruneWanda",
     "QuantizeDynamic",
     "QuantizeStatic",
+    "QuantizeSvd",
     "QuantizeTernary",
     "QuantizeWeights",
     "Reconstruct",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Interval
 
-from compress.errors import ModelError, PromiseBroken
+from compress.errors import PromiseBroken
 from compress.models.selectors import selector_problems
 from compress.passes.base import Context, Pass, register
 
@@ -56,39 +56,14 @@ class Factorize(Pass):
 
     def layers(self, model: nn.Module) -> dict[str, Weighted]:
         """The selected layers; of those that are factors already the second, under the name of both."""
-        from compress.models.layers import matching, unmatched
-        from compress.models.low_rank import whole_layers
+        from compress.models.low_rank import select_whole
 
-        layers = whole_layers(model)
-        wrong = selector_problems(self.selectors()) or unmatched(layers, self.selectors())
-        if wrong:
-            raise ModelError("\n".join(wrong))
-        meant = {name for selector in self.targets for name in matching(layers, selector)}
-        meant -= {name for selector in self.ignore for name in matching(layers, selector)}
-        return {name: layer for name, layer in layers.items() if name in meant}
+        return select_whole(model, self.targets, self.ignore)
 
     def requires(self, model: nn.Module, context: Context) -> None:
-        import torch
+        from compress.passes.matrices import check_matrices
 
-        from compress.models.layers import sharing
-        from compress.models.low_rank import LowRank, can_be_factorized
-        from compress.models.masks import mask_of
-        from compress.models.quantized import stored
-
-        for name, layer in self.layers(model).items():
-            if isinstance(model.get_submodule(name), LowRank):
-                raise ModelError(f"{self.name}: {name} is of low rank already: put it under 'ignore'")
-            if not can_be_factorized(layer):
-                raise ModelError(
-                    f"{self.name}: {name} is no linear layer or 1×1 convolution of one group: put it under 'ignore'"
-                )
-            if stored(layer) is not None or mask_of(layer) is not None:
-                told = "quantized" if stored(layer) is not None else "pruned"
-                raise ModelError(f"{self.name}: the weight of {name} is {told} already: put it before that pass")
-            if len(sharing(model, layer)) > 1:
-                raise ModelError(f"{self.name}: the weight of {name} is another layer's too: put it under 'ignore'")
-            if not bool(torch.isfinite(layer.weight).all()):
-                raise ModelError(f"{self.name}: the weight of {name} is not finite")
+        check_matrices(self.name, model, self.layers(model))
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         from compress.models.layers import weighted_layers

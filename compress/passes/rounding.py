@@ -48,11 +48,15 @@ class RoundingPass(Pass):
 
     def layers(self, model: nn.Module) -> dict[str, Weighted]:
         """The selected layers that are still float."""
-        from compress.models.layers import select
         from compress.models.quantized import stored
 
-        chosen = select(model, self.targets, self.ignore, embeddings=True)
-        return {name: layer for name, layer in chosen.items() if stored(layer) is None}
+        return {name: layer for name, layer in self.chosen(model).items() if stored(layer) is None}
+
+    def chosen(self, model: nn.Module) -> dict[str, Weighted]:
+        """The selected layers, whose weights become codes."""
+        from compress.models.layers import select
+
+        return dict(select(model, self.targets, self.ignore, embeddings=True))
 
     @abstractmethod
     def grid(self, weight: Tensor, importance: Tensor | None) -> QuantizedWeight:
@@ -96,10 +100,9 @@ class RoundingPass(Pass):
         by_block(model, others, context, rounded)
 
     def ensures(self, model: nn.Module, context: Context) -> None:
-        from compress.models.layers import select
         from compress.models.quantized import stored
 
-        for name, layer in select(model, self.targets, self.ignore, embeddings=True).items():
+        for name, layer in self.chosen(model).items():
             if stored(layer) is None:
                 raise PromiseBroken(f"{self.name}: the weight of {name} is float, {self.asked} were asked for")
 

@@ -3,6 +3,7 @@ arXiv:2211.10438, eq. 4): s = max|X|^α / max|W|^(1−α) for each input channel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,8 +59,9 @@ class Smooth(Pass):
         from compress.models.layers import select
 
         sites = find_sites(model, select(model, self.targets, self.ignore), context.example())
-        for site, height in zip(sites, input_ranges(model, sites, context), strict=True):
-            fold(model, site, self.scale(model, site, height))
+        heights = channel_ranges(model, [site.layers[0] for site in sites], context, self.name)
+        for site in sites:
+            fold(model, site, self.scale(model, site, heights[site.layers[0]]))
         context.notes.append(f"{sum(len(site.layers) for site in sites)} layers behind {len(sites)} tensors")
         return model
 
@@ -68,34 +70,47 @@ class Smooth(Pass):
         import torch
 
         weights = torch.cat([model.get_submodule(name).weight for name in site.layers])  # type: ignore[misc]
-        width = weights.detach().abs().amax(0).clamp_min(SMALLEST)
-        scale = height.clamp_min(SMALLEST) ** self.alpha / width ** (1 - self.alpha)
-        return (scale / scale.log().mean().exp()).clamp(1e-3, 1e3)  # of geometric mean 1: ranges stay where they were
+        return balanced(height, weights.detach().abs().amax(0), self.alpha)
 
 
-def input_ranges(model: nn.Module, sites: list[Site], context: Context) -> list[Tensor]:
-    """The largest magnitude of every input channel of each site on the calibration data, [K]."""
+def balanced(height: Tensor, width: Tensor, alpha: float) -> Tensor:
+    """s = height^α / width^(1−α) of each channel [K], of geometric mean 1, so that ranges stay where they were.
+
+    height, width  the largest magnitudes of the inputs and of the weights, [K].
+    """
+    scale = height.clamp_min(SMALLEST) ** alpha / width.clamp_min(SMALLEST) ** (1 - alpha)
+    return (scale / scale.log().mean().exp()).clamp(1e-3, 1e3)
+
+
+def channel_ranges(model: nn.Module, layers: Sequence[str], context: Context, who: str) -> dict[str, Tensor]:
+    """The largest magnitude of every input channel of each layer on the calibration data, [K].
+
+    Raises ModelError, for the pass `who`, for a layer that did not run, or met values that are not finite.
+    """
     import torch
+    from torch import nn
 
     from compress.models.calls import forward
-    from compress.models.folding import in_features
     from compress.models.hooks import removing
 
-    layers = [model.get_submodule(site.layers[0]) for site in sites]
-    found = [torch.zeros(in_features(model, site.layers[0])) for site in sites]
+    found: dict[str, Tensor] = {}
 
-    def observe(height: Tensor) -> Any:
+    def observe(name: str, layer: nn.Module) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            torch.maximum(height, inputs[0].detach().abs().reshape(-1, len(height)).amax(0), out=height)
+            x = inputs[0].detach().abs()
+            x = x.movedim(1, -1) if isinstance(layer, nn.Conv2d) else x
+            height = x.reshape(-1, x.shape[-1]).amax(0)
+            found[name] = torch.maximum(found[name], height) if name in found else height
 
-        return hook
+        return layer.register_forward_pre_hook(hook)
 
-    hooks = (layer.register_forward_pre_hook(observe(height)) for layer, height in zip(layers, found, strict=True))
     batches = list(context.batches())
-    with removing(hooks), torch.no_grad():
+    with removing(observe(name, model.get_submodule(name)) for name in layers), torch.no_grad():
         for batch in context.progress(batches, "ranges of channels", len(batches)):
             forward(model, *batch)
-    for site, height in zip(sites, found, strict=True):
-        if not bool(torch.isfinite(height).all()):
-            raise ModelError(f"smooth: the inputs of {site.layers[0]} are not finite on the calibration data")
+    for name in layers:
+        if name not in found:
+            raise ModelError(f"{who}: {name} did not run on the calibration data: put it under 'ignore'")
+        if not bool(torch.isfinite(found[name]).all()):
+            raise ModelError(f"{who}: the inputs of {name} are not finite on the calibration data")
     return found

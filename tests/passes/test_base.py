@@ -36,6 +36,7 @@ def test_the_passes_there_are() -> None:
         "prune.wanda",
         "quantize.dynamic",
         "quantize.static",
+        "quantize.svd",
         "quantize.ternary",
         "quantize.weights",
         "reconstruct",

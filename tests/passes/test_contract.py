@@ -57,6 +57,7 @@ from compress.passes import (
     PruneWanda,
     QuantizeDynamic,
     QuantizeStatic,
+    QuantizeSvd,
     QuantizeTernary,
     QuantizeWeights,
     Reconstruct,
@@ -302,6 +303,37 @@ CASES = {
         QuantizeTernary(1.25, ignore=("role:first",), algorithm="diagonal"),
         2.5,
         worlds={"transformer": PICTURES["transformer"]},
+    ),
+    "quantize.svd": Case(
+        (FOLD,),
+        QuantizeSvd(rank=2, group_size=4),
+        0.3,
+        make_float,
+        (
+            "quantize.svd: the weight of head is float, 4 bits were asked for",
+            "quantize.svd: the weight of blocks.0.qkv is float, 4 bits were asked for",
+        ),
+        (QuantizeWeights(num_bits=8), CorrectBias()),  # the branches too
+    ),
+    "quantize.svd unscaled": Case(
+        (FOLD,),
+        QuantizeSvd(
+            rank=2, alpha=None, group_size=4, group_scales="integer", algorithm="rtn", targets=("re:conv_pw|fc",)
+        ),
+        0.5,
+        make_float,
+        (
+            "quantize.svd: the weight of blocks.1.conv_pw is float, 4 bits were asked for",
+            "quantize.svd: the weight of blocks.0.fc1 is float, 4 bits were asked for",
+        ),
+        (QuantizeWeights(num_bits=8), QuantizeStatic()),
+    ),
+    "quantize.svd translator": Case(
+        (),
+        QuantizeSvd(rank=4, num_bits=6, group_size=16, targets=("re:proj$|fc.$",)),
+        0.5,
+        later=(QuantizeWeights(num_bits=8, targets=("*", "role:embedding")),),
+        worlds={name: LANGUAGES[name] for name in ("tiny-gemma3", "tiny-m2m100")},
     ),
     "reconstruct": Case(
         (FOLD, QuantizeWeights(num_bits=4), QuantizeStatic()),

@@ -10,9 +10,9 @@ import onnx_ir as ir
 import torch
 
 from compress.exporter.decoder import Decoder, has_int8_form
-from compress.exporter.text.builder import MICROSOFT, Builder
+from compress.exporter.text.builder import FLOAT, MICROSOFT, Builder
 from compress.exporter.text.packed import Packed, pack_weight, stacked, unpacked_zeros
-from compress.models.low_rank import LowRank
+from compress.models.low_rank import Branched, LowRank, halves
 from compress.models.quantized import stored
 from compress.numerics.weight import odd
 
@@ -35,6 +35,7 @@ class Layers:
     def __init__(self, builder: Builder, model: nn.Module) -> None:
         self.builder, self.model = builder, model
         self.names = {module: name for name, module in model.named_modules()}
+        self.halves = frozenset(halves(model))
         self.dynamic = frozenset(getattr(model, "dynamic_layers", ()))
 
     def inside(self, branch: Builder) -> Layers:
@@ -47,6 +48,8 @@ class Layers:
 
     def linears(self, modules: Sequence[nn.Module], x: ir.Value) -> tuple[ir.Value, ...]:
         """Layers that read the same x: one product, where their weights are of one kind; an output for each."""
+        if any(isinstance(module, Branched) for module in modules):
+            return tuple(value for module in modules for value in self._branched(module, x))
         if any(isinstance(module, LowRank) for module in modules):
             firsts = [module[0] if isinstance(module, LowRank) else module for module in modules]
             found = zip(modules, self.linears(firsts, x), strict=True)
@@ -56,6 +59,15 @@ class Layers:
         if joined is not None:
             return self.builder.split(joined, sizes)
         return tuple(self.linears([module], x)[0] for module in modules)
+
+    def _branched(self, module: nn.Module, x: ir.Value) -> tuple[ir.Value, ...]:
+        if not isinstance(module, Branched):
+            return self.linears([module], x)
+        scaled = x
+        if module.inverse_scale is not None:
+            scale = self.builder.initializer(_float(module.inverse_scale), f"{self.names[module]}.inverse_scale")
+            scaled = self.builder.op("Mul", x, scale)
+        return (self.builder.op("Add", self.linear(module.residual, scaled), self.linear(module.branch, x)),)
 
     def embedding(self, module: nn.Module, ids: ir.Value) -> ir.Value:
         """ids [batch, sequence] → float32 [batch, sequence, width]; not scaled."""
@@ -140,8 +152,11 @@ class Layers:
 
     def _float(self, x: ir.Value, modules: Sequence[nn.Module], name: str, bias: NDArray[Any] | None) -> ir.Value:
         weights = [_float(_weight(module)) for module in modules]
-        weight = self.builder.initializer(weights[0] if len(weights) == 1 else np.concatenate(weights), name)
-        return self._product(x, weight, name, bias)
+        array = weights[0] if len(weights) == 1 else np.concatenate(weights)
+        if all(f"{self.names[module]}.weight" in self.halves for module in modules):
+            half = self.builder.initializer(array.astype(np.float16), name)
+            return self._product(x, self.builder.once("Cast", half, to=FLOAT), name, bias)
+        return self._product(x, self.builder.initializer(array, name), name, bias)
 
     def _product(self, x: ir.Value, weight: ir.Value, name: str, bias: NDArray[Any] | None) -> ir.Value:
         """x · weightᵀ + bias; onnxruntime packs a constant weight when it loads, transposed or not."""
@@ -155,6 +170,7 @@ class Layers:
 
 def num_rows(module: nn.Module) -> int:
     """Outputs of a linear layer, tokens of an embedding; nothing is decoded."""
+    module = module.residual if isinstance(module, Branched) else module
     module = module[1] if isinstance(module, LowRank) else module
     quantized = _quantized(module)
     return int((_weight(module) if quantized is None else quantized.codes).shape[0])
