@@ -131,7 +131,7 @@ def test_an_outlier_of_the_weight_costs_less_with_a_branch(alpha: float | None) 
 )
 def test_the_file_is_the_model_and_its_bytes_are_foretold(passes: tuple[Pass, ...], make: Any, tmp_path: Path) -> None:
     target, example = load("x86-vnni"), (images(1),)
-    forecast = file_bytes_of(make(), passes, context(), lambda model: file_bytes(model, example, target), 0)
+    forecast = file_bytes_of(make(), passes, context(), lambda model: file_bytes(model, example, target))
     model = apply(make(), list(passes), lambda: [(images(),)], target=target)
     path = tmp_path / "model.onnx"
     write(build(model, example, target), path, target, compress.__version__)
@@ -159,6 +159,15 @@ def test_a_translator_with_branches_is_what_torch_has(tmp_path: Path) -> None:
     model = apply_one(step, before, sentences(before))
     assert len(quantized_weights(model)) == 14
     export_translator(replace(loaded, model=model), tmp_path / "out", target="x86-vnni")  # compares the two
+
+
+def test_a_model_that_has_branches_keeps_them_in_a_forecast() -> None:
+    step, where = QuantizeSvd(rank=1), context()
+    model = apply_one(step, transformer(), where)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    after = step.restructure(model, where).state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_what_it_cannot_take_is_told() -> None:
