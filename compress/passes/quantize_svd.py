@@ -159,10 +159,12 @@ class QuantizeSvd(RoundingPass):
     def restructure(self, model: nn.Module, context: Context) -> nn.Module:
         import torch
 
-        from compress.models.low_rank import branched, select_whole
+        from compress.models.low_rank import Branched, branched, select_whole
 
         generator = torch.Generator().manual_seed(0)
         for name in select_whole(model, self.targets, self.ignore):
+            if isinstance(model.get_submodule(name), Branched):  # a forecast from halfway through the passes
+                continue
             module = branched(model, name, self.rank, scaled=self.alpha is not None)
             for value in (*module.branch.parameters(), *module.buffers(recurse=False)):
                 # no two alike, as in life: a file holds equal ones once, and its bytes are forecast from this

@@ -139,8 +139,11 @@ def test_the_file_is_the_model_and_its_bytes_are_foretold(passes: tuple[Pass, ..
     found, expected = open_session(path)(images().numpy()), run(model, images()).numpy()
     spread = float(expected.std())
     assert np.abs(found - expected).max() < (1e-4 if len(passes) == 1 else 0.05) * spread
-    kinds = {each.data_type for each in onnx.load(path).graph.initializer if len(each.dims) == 2}
-    assert (onnx.TensorProto.FLOAT16 in kinds) == bool(halves(model))
+    stored = onnx.load(path).graph.initializer
+    in_half = {tuple(each.dims) for each in stored if each.data_type == onnx.TensorProto.FLOAT16}
+    shapes = [tuple(model.get_parameter(name).shape) for name in halves(model)]
+    assert bool(shapes) == (make is transformer)  # those of the convolution have codes
+    assert all(shape in in_half or shape[::-1] in in_half for shape in shapes)
 
 
 def test_a_translator_with_branches_is_what_torch_has(tmp_path: Path) -> None:
@@ -156,6 +159,15 @@ def test_a_translator_with_branches_is_what_torch_has(tmp_path: Path) -> None:
     model = apply_one(step, before, sentences(before))
     assert len(quantized_weights(model)) == 14
     export_translator(replace(loaded, model=model), tmp_path / "out", target="x86-vnni")  # compares the two
+
+
+def test_a_model_that_has_branches_keeps_them_in_a_forecast() -> None:
+    step, where = QuantizeSvd(rank=1), context()
+    model = apply_one(step, transformer(), where)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    after = step.restructure(model, where).state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_what_it_cannot_take_is_told() -> None:
