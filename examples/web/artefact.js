@@ -1,0 +1,23 @@
+// The files of an artefact, and the session over its graph.
+import * as ort from "./node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs";
+
+export { ort };
+
+export async function json(directory, name, absent) {
+  const response = await fetch(`${directory}/${name}`);
+  if (response.status === 404 && absent !== undefined) return absent;
+  if (!response.ok) throw new Error(`${directory}/${name}: ${response.status}`);
+  return response.json();
+}
+
+// Weights beside the graph are named in compress.json, and handed over under the names that the graph knows.
+export async function open(directory) {
+  const { files } = await json(directory, "compress.json");
+  if (!files["model.onnx"]) throw new Error(`${directory} has no model.onnx: only decoders run here`);
+  const beside = Object.keys(files).filter((name) => name.endsWith(".onnx_data"));
+  return ort.InferenceSession.create(`${directory}/model.onnx`, {
+    executionProviders: ["wasm"],
+    externalData: beside.map((name) => ({ path: name, data: `${directory}/${name}` })),
+    extra: { session: { qdq_matmulnbits_accuracy_level: "4" } },
+  });
+}
