@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import threading
@@ -17,10 +16,9 @@ import pytest
 import compress
 from compress.recipe import parse
 from compress.runtime.text import Decoding, open_translator
+from tests.chromium import BROWSER, chromium
 
-CHROMIUM, DRIVER, NPM = (shutil.which(name) for name in ("chromium", "chromedriver", "npm"))
-FLAGS = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
-FLAGS += ("disable-component-update", "disable-sync")
+NPM = shutil.which("npm")
 SOURCE = Path(__file__).parents[2] / "examples" / "web"
 TEXT, TOKENS = "Good morning. Where is the train station?", 12
 RECIPE = """
@@ -34,14 +32,7 @@ passes:
 target: web
 """
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium: apt install chromium chromium-driver"),
-    pytest.mark.skipif(NPM is None, reason="no npm: apt install npm"),
-    pytest.mark.skipif(importlib.util.find_spec("selenium") is None, reason="no selenium: pip install selenium"),
-]
-
-PARTS = pytest.mark.xfail(reason="parts from Python within twelve tokens: not yet explained", strict=True)
+pytestmark = [*BROWSER, pytest.mark.skipif(NPM is None, reason="no npm: apt install npm")]
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -59,18 +50,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(site: Path) -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = CHROMIUM or ""
-    for flag in FLAGS:
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={site.parent / 'profile'}")
     server = ThreadingHTTPServer(("localhost", 0), partial(Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver = chromium(site.parent / "profile")
     driver.set_script_timeout(60)
     driver.get(f"http://localhost:{server.server_port}/")
     yield driver
@@ -88,7 +70,7 @@ def called(browser: Any, script: str, *given: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("bits", [2, pytest.param(3, marks=PARTS), pytest.param(4, marks=PARTS), 8])
+@pytest.mark.parametrize("bits", [2, 8])
 def test_a_translator_writes_the_tokens_that_it_writes_in_python(
     browser: Any, site: Path, tmp_path: Path, bits: int
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,10 @@ import pytest
 
 from compress.report.page import Entry, Sample, write_page
 from compress.tasks.base import Figure
+from tests.chromium import BROWSER, chromium
 from tests.rows import FLOAT, INT4, INT8, RANDOM, row
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
-FLAGS += ("disable-component-update", "disable-sync")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium: apt install chromium chromium-driver"),
-    pytest.mark.skipif(importlib.util.find_spec("selenium") is None, reason="no selenium: pip install selenium"),
-]
+pytestmark = BROWSER
 
 LOCK = {"evaluation_sha256": "ab", "recipe": {"task": {"image_classification": {"dataset": "demo"}}}}
 TEXTS = {"evaluation_sha256": "cd", "recipe": {"task": {"translation": {"dataset": "demo"}}}}
@@ -53,17 +44,7 @@ ENTRIES = [*(Entry(one, LOCK) for one in (INT8, FLOAT, INT4, RANDOM)), *TRANSLAT
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = CHROMIUM or ""
-    for flag in FLAGS:
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver = chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
