@@ -35,7 +35,7 @@ def build(directory: Path, codec: str, layers: int, rows: int, columns: int) -> 
     import torch
 
     from compress.exporter.codecs.ternary import codes_of_fours
-    from compress.exporter.text.builder import FLOAT, MICROSOFT, Builder, write_graph
+    from compress.exporter.text.builder import FLOAT, MICROSOFT, Builder, serialized
     from compress.exporter.text.linear import ACCURACY_LEVEL
     from compress.exporter.text.packed import pack_weight
     from compress.exporter.text.weightfile import WeightFile
@@ -80,7 +80,7 @@ def build(directory: Path, codec: str, layers: int, rows: int, columns: int) -> 
             )
             value = builder.slice(value, 1, builder.integers(0), builder.integers(columns))
         builder.output(value, "y", FLOAT, (1, columns))
-    write_graph(builder.model(), directory / "model.onnx", "bench")
+    (directory / "model.onnx").write_bytes(serialized(builder.model(), "bench"))
     return sum(each.stat().st_size for each in directory.iterdir()), bits
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from compress.exporter.codecs import pack, pack_ternary, ternary_bytes, unpack_ternary
 from compress.exporter.codecs.ternary import codes_of_fours
-from compress.exporter.text.builder import Builder, write_graph
+from compress.exporter.text.builder import Builder, serialized
 from compress.exporter.text.ternary import decoded_codes
 from compress.exporter.text.weightfile import WeightFile
 from compress.numerics.weight import Packing
@@ -86,6 +86,6 @@ def test_onnxruntime_decodes_what_a_kernel_of_these_bits_reads(
         builder = Builder(file)
         value = decoded_codes(builder, "weight", codes, packing, bits, (1, expected.size))
         builder.output(value, "codes", ir.DataType.UINT8, (1, expected.size))
-    write_graph(builder.model(), tmp_path / "model.onnx", "test")
+    (tmp_path / "model.onnx").write_bytes(serialized(builder.model(), "test"))
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     assert np.array_equal(session.run(None, {})[0].reshape(-1), expected)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from compress.exporter.text import packed
-from compress.exporter.text.builder import Builder, write_graph
+from compress.exporter.text.builder import Builder, serialized
 from compress.exporter.text.packed import codes_of_bytes, pack_weight
 from compress.exporter.text.weightfile import WeightFile
 from compress.numerics.weight import QuantizedWeight, code_range
@@ -30,7 +30,7 @@ def test_every_width_is_decoded_to_its_kernel(
         found = pack_weight(builder, "w", QuantizedWeight(codes, torch.ones(6, 1), None, None, num_bits, None))
         assert found is not None
         builder.output(found.codes, "codes", ir.DataType.UINT8, (6, found.blocks, found.block * found.bits // 8))
-    write_graph(builder.model(), tmp_path / "model.onnx", "test")
+    (tmp_path / "model.onnx").write_bytes(serialized(builder.model(), "test"))
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     stored = session.run(None, {})[0].reshape(6, -1)
     values = codes_of_bytes(found.bits)[stored].reshape(6, -1).astype(int) - 2 ** (found.bits - 1)

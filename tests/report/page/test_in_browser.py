@@ -13,7 +13,7 @@ from compress.tasks.base import Figure
 from tests.chromium import BROWSER, chromium
 from tests.rows import FLOAT, INT4, INT8, RANDOM, row
 
-pytestmark = BROWSER
+pytestmark = [*BROWSER]
 
 LOCK = {"evaluation_sha256": "ab", "recipe": {"task": {"image_classification": {"dataset": "demo"}}}}
 TEXTS = {"evaluation_sha256": "cd", "recipe": {"task": {"translation": {"dataset": "demo"}}}}
