@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,14 @@ _LARGE = 1 << 25  # weights of a model that are not all rounded for a forecast: 
 
 
 def file_bytes_of(
-    model: nn.Module, passes: Sequence[Pass], context: Context, file_bytes: Callable[[nn.Module], int]
+    model: nn.Module,
+    passes: Sequence[Pass],
+    context: Context,
+    file_bytes: Callable[[nn.Module], int],
+    chosen: Mapping[str, QuantizedWeight] | None = None,
 ) -> int:
     """Forecast of the model files that the passes will give.  Of a pass that shares out the budget, all layers have the
-    first choice.
+    first choice, but those that are `chosen`.
 
     file_bytes  of a model that the exporter is given: see `Job.file_bytes`.
     """
@@ -40,7 +44,8 @@ def file_bytes_of(
 
     now = restructured(model, passes, context)
     layers = stored_layers(now)
-    own = {name: each for name, each in weight_formats(passes, now, whole=True).items() if name in layers}
+    formats = {**weight_formats(passes, now, whole=True), **(chosen or {})}
+    own = {name: each for name, each in formats.items() if name in layers}
     dropped = [
         4 * (len(layer.weight) - rows_left(passes, now, layer)) * layer.weight[0].numel()
         for name, layer in layers.items()
@@ -99,7 +104,10 @@ def room_of(
             )
         return allowed[binding] - taken
 
-    return Room(limits[binding], weight_bytes, left)
+    def excess(now: nn.Module, chosen: Mapping[str, QuantizedWeight]) -> int:
+        return file_bytes_of(now, passes, context, file_bytes, chosen) - allowed[binding]
+
+    return Room(limits[binding], weight_bytes, left, excess)
 
 
 def weight_formats(passes: Sequence[Pass], model: nn.Module, *, whole: bool = False) -> dict[str, QuantizedWeight]:

@@ -123,15 +123,18 @@ def allocate(
     room: int,
     batches: Callable[[], Any],
     *,
+    excess: Callable[[Mapping[str, int]], int] | None = None,
     seed: int = 0,
     kept: Path | None = None,
     progress: Callable[..., Iterator[Any]],
 ) -> Allocation:
     """The allocation of `layers`, whose weights are `items`.
 
-    sizes  [items, choices], bytes in the file.
-    room   bytes that all may take.
-    kept   a file that keeps the losses: those of the same model, data and choices are not taken again.
+    sizes   [items, choices], bytes in the file.
+    room    bytes that all may take.
+    excess  bytes by which the file with these choices, by layer, would miss its budget: what lies between weights, such
+            as the padding of pages, is in no weight's size.  Asked until there are none, with that much less room.
+    kept    a file that keeps the losses: those of the same model, data and choices are not taken again.
 
     Raises TooSmall, with what the smallest choices would lose, if not even these fit.
     """
@@ -163,10 +166,19 @@ def allocate(
             losses.keep()
         asked |= dict.fromkeys(_key(*pair) for pair in matter)
     table = losses.only(asked).table()
+
+    def by_layer(chosen: NDArray[np.int64]) -> dict[str, int]:
+        return {name: int(choice) for item, choice in zip(items, chosen, strict=True) for name in item.names}
+
     chosen = choose(table, sizes, room)
+    while excess is not None and (over := excess(by_layer(chosen))) > 0:
+        room -= over
+        if least > room:
+            raise TooSmall(least, room, float(table[every, smallest].sum()))
+        chosen = choose(table, sizes, room)
     fits = sizes.sum(0) <= room
     return Allocation(
-        {name: int(choice) for item, choice in zip(items, chosen, strict=True) for name in item.names},
+        by_layer(chosen),
         float(table[every, chosen].sum()),
         tuple(float(total) if fit else None for total, fit in zip(table.sum(0), fits, strict=True)),
         len(asked),

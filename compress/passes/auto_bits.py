@@ -38,13 +38,28 @@ def allocated(
     items = items_of(layers, [step.nearest for step in steps], context.progress)
     weight_bytes = context.room.weight_bytes
     sizes = np.array([[weight_bytes(item.names[0], each) for each in item.formats] for item in items], np.int64)
+    formats = {name: item.formats for item in items for name in item.names}
+
+    def excess(choices: Mapping[str, int]) -> int:
+        assert context.room is not None
+        return context.room.excess(model, {name: formats[name][choice] for name, choice in choices.items()})
+
     kept = None
     if context.shared is not None:
         decided = json.dumps([[asdict(step) for step in steps], list(layers)], sort_keys=True)
         kept = context.shared / f"losses-{hashlib.sha256(decided.encode()).hexdigest()[:16]}.json"
     try:
         found = allocate(
-            model, layers, items, sizes, room, context.batches, seed=context.seed, kept=kept, progress=context.progress
+            model,
+            layers,
+            items,
+            sizes,
+            room,
+            context.batches,
+            excess=excess,
+            seed=context.seed,
+            kept=kept,
+            progress=context.progress,
         )
     except TooSmall as error:
         whole = context.room.budget - room + error.smallest

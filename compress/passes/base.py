@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -40,11 +40,14 @@ class Room:
     weight_bytes  those of a layer's weight in the file, by its name, with the nodes that decode it.
     left          those that the layers of these names may take, all else stored as the recipe says.  Raises ModelError
                   if all else takes more than the budget.
+    excess        bytes by which the file would be larger than the budget, as it would be built with these layers stored
+                  so; negative where it is smaller.
     """
 
     budget: int
     weight_bytes: Callable[[str, QuantizedWeight], int]
     left: Callable[[nn.Module, Iterable[str]], int]
+    excess: Callable[[nn.Module, Mapping[str, QuantizedWeight]], int]
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,9 @@ def rows_of(page: Path) -> list[Published]:
 
 def read_folder(page: Path) -> list[Published]:
     """The rows that lie beside a page, by name; none where there are none.  Raises ArtefactError for damaged ones."""
-    found = [(path, read_published(path)) for path in sorted(folder_of(page).glob("*.json"))]
+    found = [
+        (path, read_published(path)) for path in sorted(folder_of(page).glob("*.json"), key=lambda path: path.stem)
+    ]
     for path, each in found:
         if each.name != path.stem:
             raise ArtefactError(f"{path}: holds the row of {each.name}: name the file {each.name}.json")

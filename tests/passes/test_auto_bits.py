@@ -29,8 +29,13 @@ BUDGET = "budget: {size: 5MB}\n"
 AUTO = QuantizeWeights(num_bits="auto", choices=(2, 4, Choice(8)), algorithm="gptq")
 
 
-def with_room(room: int, **more: object) -> Context:
-    given = Room(room, lambda name, weight: stored_bytes(weight), lambda model, names: room)
+def with_room(room: int, padding: int = 0, **more: object) -> Context:
+    given = Room(
+        room,
+        lambda name, weight: stored_bytes(weight),
+        lambda model, names: room,
+        lambda model, chosen: sum(stored_bytes(each) + padding for each in chosen.values()) - room,
+    )
     return replace(context(images(48)), room=given, **more)  # type: ignore[arg-type]
 
 
@@ -38,6 +43,17 @@ def assert_told(error: ModelError, name: str) -> None:
     """The whole message, but for the loss, is that of tests/snapshots/budget/NAME.txt."""
     told = re.sub(r"about [0-9.e-]+ nats", "about LOSS nats", str(error))
     assert told + "\n" == (SNAPSHOTS / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_what_lies_between_weights_is_taken_from_their_room() -> None:
+    layers = stored_layers(conv_net()).values()
+    room = sum(stored_bytes(QuantizeWeights(num_bits=8).nearest(layer.weight)) for layer in layers)
+    sizes = []
+    for padding in (0, 50):
+        model = AUTO.apply(conv_net(), with_room(room, padding))
+        sizes.append(sum(map(stored_bytes, quantized_weights(model).values())))
+        assert sizes[-1] + padding * len(layers) <= room
+    assert sizes[1] < sizes[0]
 
 
 def test_layers_get_the_bits_that_fit_and_are_rounded_by_the_algorithm() -> None:
