@@ -9,7 +9,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 PIP_TORCH_FLAGS ?=
-DEMO_RECIPES ?= recipes/efficientnet-lite0-w8a8.yaml recipes/efficientnet-lite0-w4.yaml
+DEMO_RECIPES ?= efficientnet-lite0-w8a8 efficientnet-lite0-w4
 PYTEST_ARGS ?=
 WORKERS ?= 2
 
