@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, MinLen
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from compress.data.languages import LANGUAGES
 from compress.data.pairs import parse_pair
@@ -18,53 +17,8 @@ from compress.data.preprocess import Size as Pixels
 from compress.errors import DataError, unknown
 from compress.models.source import ModelSource
 from compress.passes import Pass
+from compress.recipe.sizes import Size
 from compress.targets import Target, load
-
-UNITS = {
-    "B": 1,
-    "kB": 10**3,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)")
-
-
-def size_in_bytes(value: object) -> object:
-    """'5MB' → 5,000,000; '2.5MiB' → 2,621,440; what is not text goes through.  Raises ValueError for other text."""
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None:
-        raise ValueError(f"'{value}' is not a size: write 5MB (10⁶), 5MiB (2²⁰) or a plain number of bytes")
-    number, unit = match.groups()
-    if unit not in UNITS:
-        by_letters = {known.lower(): known for known in UNITS}
-        near = difflib.get_close_matches(unit.lower(), by_letters, n=1, cutoff=0.5)
-        hint = f"did you mean '{number}{by_letters[near[0]]}'?" if near else f"known: {', '.join(UNITS)}"
-        raise ValueError(f"unknown unit '{unit}': {hint}")
-    whole, _, fraction = number.partition(".")
-    # In integers, so that 0.1GB is 100,000,000 and nothing beside it.
-    return int(whole + fraction) * UNITS[unit] // 10 ** len(fraction)
-
-
-Size: TypeAlias = Annotated[
-    Annotated[int, Ge(1)] | None,
-    BeforeValidator(size_in_bytes),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"type": "string", "pattern": rf"^[0-9]+(\.[0-9]+)?\s*({'|'.join(UNITS)})$", "examples": ["5MB"]},
-                {"type": "null"},
-            ]
-        }
-    ),
-]
-
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from compress.models.source import FLOWS, IMAGE_PACKAGES, KINDS, KINDS_OF, SHAPES, TEXT_PACKAGES, ModelSource
 from compress.passes import REGISTRY
 from compress.recipe import TASKS, Budget, Calibration, Evaluate, Export, Recipe
-from compress.recipe.sections import UNITS
+from compress.recipe.sizes import UNITS
 from compress.reference.fields import key_table, prose
 from compress.reference.sources import SOURCES
 from compress.report.table import markdown_table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compress.errors import CompressError
-from compress.recipe.sections import size_in_bytes
+from compress.recipe.sizes import size_in_bytes
 
 
 def parse_sizes(text: str) -> list[int]:

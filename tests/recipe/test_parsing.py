@@ -23,7 +23,7 @@ from compress.recipe import (
     TranslationSpec,
     parse,
 )
-from compress.recipe.sections import size_in_bytes
+from compress.recipe.sizes import size_in_bytes
 
 SMALL = "name: x\nmodel: timm:resnet18\ntask: image_classification\n"
 FULL = """
