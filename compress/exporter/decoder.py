@@ -59,7 +59,7 @@ class Decoder:
         # The shape in which what belongs to a group is broadcast over it.
         self.layout = quantized.shape if self.groups == 1 else (rows, self.groups, -1) if self.even else (rows, -1)
         self.made: dict[str, ir.Value] = {}
-        self.int8_products = 0
+        self.int8_copies = 0
 
     def int8(self, transposed: bool = False, zero_point: bool = False) -> ir.Value:
         """DequantizeLinear of the int8 form, [out, in, …] or transposed [in, out], with a scale an output channel.
@@ -67,18 +67,23 @@ class Decoder:
         Its zero point, which is zero, is written down on demand.  Where the reader folds, each product gets constants
         of its own: on x86 without VNNI ONNX Runtime makes them unsigned, and fails where another product did so before.
         """
-        again, scales = self.int8_products if self.folded else 0, self.quantized.scales.numel()
-        self.int8_products += 1
-        key = f"int8 {transposed} {zero_point} {again}"
-        if key in self.made:
-            return self.made[key]
-        inputs = [self._integers(), self.scale()]
+        if self.folded:
+            self.int8_copies += 1
+            return self._int8(transposed, zero_point, self.int8_copies - 1)
+        key = f"int8 {transposed} {zero_point}"
+        if key not in self.made:
+            self.made[key] = self._int8(transposed, zero_point, 0)
+        return self.made[key]
+
+    def _int8(self, transposed: bool, zero_point: bool, again: int) -> ir.Value:
+        """again: how many copies there are of the weight already."""
+        inputs, scales = [self._integers(), self.scale()], self.quantized.scales.numel()
         if again:  # an end behind the last row tells this copy from the others
             first, end = self.writer.integers(0), self.writer.integers(self.quantized.codes.shape[0] + again)
             inputs[0] = self._node("Slice", inputs[0], first, end)
         if transposed:
             inputs[0] = self._node("Transpose", inputs[0], perm=[1, 0])
-        if not self.folded:  # a constant, as onnxruntime's own quantizer writes it
+        if zero_point and not self.folded:  # a constant, as onnxruntime's own quantizer writes it
             zero_points = np.zeros(scales if scales > 1 else (), np.int8)
             inputs.append(self.writer.initializer(zero_points, f"{self.name}_zero_point"))
         elif zero_point:
@@ -87,8 +92,7 @@ class Decoder:
                 zeros = self._node("Sub", zeros, zeros)
             inputs.append(self._node("Cast", zeros, to=ir.DataType.INT8))
         axis = {"axis": 1 if transposed else 0} if scales > 1 else {}
-        self.made[key] = self._node("DequantizeLinear", *inputs, **axis)
-        return self.made[key]
+        return self._node("DequantizeLinear", *inputs, **axis)
 
     def float32(self, transposed: bool = False) -> ir.Value:
         """The float weight, of the codes' shape or transposed: the same bits as `quantized.dequantize()`."""

@@ -126,7 +126,8 @@ def _multiply_integers(product: Product, decoder: Decoder, integer_bias: bool) -
             decoder = Decoder(decoder.writer, decoder.before, decoder.name, roomy, decoder.folded)
         node.replace_input_with(2, _integer_bias(bias, product.input_scale, decoder))
     # ONNX Runtime fuses no QGemm without one, and gives MatMul's a wrong one where it makes the weight unsigned.
-    zero_point = node.op_type != "Conv" and decoder.folded
+    # Its convolutions need none; other compilers get one with every weight.
+    zero_point = node.op_type != "Conv" or not decoder.folded
     node.replace_input_with(1, decoder.int8(product.transposed, zero_point))
 
 
