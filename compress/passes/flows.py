@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Interval
 
 from compress.passes.base import Context
 from compress.passes.training import TrainingPass
+from compress.training.settings import AdamW
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FlowPass(TrainingPass):
+class FlowPass(AdamW, TrainingPass):
     """A TrainingPass of a generator.
 
     ema  decay of the exponential moving average of the weights that the model ends with.
@@ -29,11 +30,7 @@ class FlowPass(TrainingPass):
 
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.995
     batch_size: Annotated[int, Ge(1)] = 64
-    optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: Annotated[float, Gt(0)] = 5e-4
-    weight_decay: Annotated[float, Ge(0)] = 0.0
-    warmup: Annotated[float, Interval(ge=0, le=1)] = 0.05
-    clip_norm: Annotated[float, Gt(0)] | None = 1.0
 
     @property
     def draws(self) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 
 from compress.errors import ModelError, PromiseBroken
 from compress.models.selectors import selector_problems
 from compress.passes.base import Context
 from compress.passes.training import TaughtPass
-from compress.training.settings import LogitsLoss
+from compress.training.settings import AdamW, LogitsLoss
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GivenGridsPass(TaughtPass):
+class GivenGridsPass(AdamW, TaughtPass):
     """A TaughtPass of quantized weights, on the grids that earlier passes gave them.
 
     targets      whose grids are trained, of the layers that are quantized: names, globs, 're:…' or 'role:…'; embeddings
@@ -42,11 +42,7 @@ class GivenGridsPass(TaughtPass):
     task_weight: Annotated[float, Ge(0)] = 0.0
     logits: LogitsLoss | None = field(default_factory=LogitsLoss)
     batch_size: Annotated[int, Ge(1)] = 16
-    optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: Annotated[float, Gt(0)] = 5e-5
-    weight_decay: Annotated[float, Ge(0)] = 0.0
-    warmup: Annotated[float, Interval(ge=0, le=1)] = 0.05
-    clip_norm: Annotated[float, Gt(0)] | None = 1.0
 
     @property
     def rate_of_scales(self) -> float:

@@ -90,6 +90,16 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class AdamW:
+    """What a Loop takes by default that is trained by AdamW, in front of it among a class's bases."""
+
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    warmup: Annotated[float, Interval(ge=0, le=1)] = 0.05
+    clip_norm: Annotated[float, Gt(0)] | None = 1.0
+
+
+@dataclass(frozen=True)
 class Teacher:
     """Whom the student learns from: a source, a recipe, or, where neither is given, the recipe's own float model.
 
