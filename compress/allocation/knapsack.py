@@ -59,4 +59,5 @@ def choose(losses: NDArray[np.float64], sizes: NDArray[np.int64], room: int) -> 
     )
     if found.x is None:
         raise CompressError(f"the allocation was not solved: {found.message}")
-    return found.x.reshape(count, choices).argmax(1)  # type: ignore[no-any-return]
+    chosen: NDArray[np.int64] = found.x.reshape(count, choices).argmax(1)
+    return chosen

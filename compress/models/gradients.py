@@ -20,7 +20,8 @@ def answer_itself(model: nn.Module, batch: tuple[Tensor, ...], generator: torch.
     with torch.enable_grad():
         output = logits_of(forward(model, *batch)).flatten(0, -2).float()
         drawn = torch.multinomial(output.detach().softmax(-1), 1, generator=generator).flatten()
-        functional.cross_entropy(output, drawn, reduction="sum").backward()  # type: ignore[no-untyped-call]
+        loss: Any = functional.cross_entropy(output, drawn, reduction="sum")  # torch has no types for backward
+        loss.backward()
     return len(output)
 
 
@@ -51,7 +52,8 @@ def output_gradients(
             kept = beside(inputs, output).detach()
             if not tensors(output)[0].requires_grad:
                 output = mapped(_begin, output)
-            tensors(output)[0].register_hook(lambda gradient: seen[name].append((kept, gradient.detach())))  # type: ignore[no-untyped-call]
+            watched: Any = tensors(output)[0]  # torch has no types for register_hook
+            watched.register_hook(lambda gradient: seen[name].append((kept, gradient.detach())))
             return output
 
         return hook

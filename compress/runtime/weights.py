@@ -104,7 +104,8 @@ class _Graph:
         options.add_session_config_entry(_FOLDER, str(self.path.parent))
         session = inference_session(self.path, options, model.SerializeToString())
         with running(self.path):
-            return session.run(list(names), inputs)  # type: ignore[no-any-return]
+            found: list[Array] = session.run(list(names), inputs)
+        return found
 
     def _behind(self, names: list[str]) -> tuple[list[str], list[Any]]:
         """What constants are made of: stored tensors by name, and nodes in an order that runs."""

@@ -56,5 +56,5 @@ def _network(weights: str) -> tuple[nn.Module, nn.Module]:
     file = Path(weights).expanduser()
     fill(model, read_state_dict(file), str(file))
     head = model.linear
-    model.linear = nn.Identity()  # type: ignore[assignment]
+    model.linear = nn.Identity()  # type: ignore[assignment]  # so that what goes into it comes out
     return model.eval(), head.eval()

@@ -52,7 +52,7 @@ def test_the_layer_that_changed_most_comes_first(tmp_path: Path) -> None:
     eye = np.eye(4)
     one = artefact(tmp_path / "one", a=eye, b=eye, c=eye)
     other = artefact(tmp_path / "other", a=eye, b=eye + 0.1, c=eye + 0.01)
-    found = layer_errors(other, one, silent)  # type: ignore[arg-type]
+    found = layer_errors(other, one, silent)  # type: ignore[arg-type]  # a pass-through of the tests
     assert [error.layer for error in found.errors] == ["b", "c", "a"]
     # Σ 1² = 4 over Σ 0.1² = 0.16
     assert found.errors[0].sqnr_db == pytest.approx(10 * math.log10(4 / 0.16), abs=1e-4)
@@ -63,7 +63,7 @@ def test_the_layer_that_changed_most_comes_first(tmp_path: Path) -> None:
 def test_layers_of_one_alone_or_of_other_shapes_stand_apart(tmp_path: Path) -> None:
     one = artefact(tmp_path / "one", a=np.eye(4), b=np.ones((6, 4)), c=np.ones((2, 6)))
     other = artefact(tmp_path / "other", a=np.eye(4), b=np.ones((3, 4)), d=np.ones((2, 3)))
-    found = layer_errors(other, one, silent)  # type: ignore[arg-type]
+    found = layer_errors(other, one, silent)  # type: ignore[arg-type]  # a pass-through of the tests
     assert [error.layer for error in found.errors] == ["a"]
     assert found.apart == ("b", "c", "d")
 
@@ -71,4 +71,4 @@ def test_layers_of_one_alone_or_of_other_shapes_stand_apart(tmp_path: Path) -> N
 def test_artefacts_without_a_weight_in_common_are_refused(tmp_path: Path) -> None:
     one, other = artefact(tmp_path / "one", a=np.eye(4)), artefact(tmp_path / "other", b=np.eye(4))
     with pytest.raises(ArtefactError, match="share no weight by name and shape: compare artefacts of one model"):
-        layer_errors(other, one, silent)  # type: ignore[arg-type]
+        layer_errors(other, one, silent)  # type: ignore[arg-type]  # a pass-through of the tests

@@ -97,7 +97,7 @@ def check_compress(words: Sequence[str]) -> None:
     if words[0].startswith("--"):
         assert words[0] in ("--help", "--version")
         return
-    command = CLI.commands[words[0]]  # type: ignore[attr-defined]
+    command = CLI.commands[words[0]]  # type: ignore[attr-defined]  # it is a group
     parameters = command.make_context(words[0], list(words[1:])).params
     for target in parameters.get("targets") or ():
         assert target.endswith(".yaml") or load(target)
@@ -119,7 +119,7 @@ def check_compress(words: Sequence[str]) -> None:
 def check_usage(text: str) -> None:
     """A line of usage: the command, and each option that it names, are there."""
     name, options = text.split()[1], re.findall(r"(?<![\w-])--?[a-z][\w-]*", text)
-    known = CLI.commands  # type: ignore[attr-defined]
+    known = CLI.commands  # type: ignore[attr-defined]  # it is a group
     assert name in known, f"no command {name}"
     there = {option for each in known[name].params for option in (*each.opts, *each.secondary_opts)}
     assert set(options) <= there

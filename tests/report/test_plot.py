@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from compress.cli import app
 from compress.errors import ArtefactError
-from compress.files import write_text
 from compress.report.plot import plot
-from compress.report.row import write_row
 from compress.tasks.base import Figure
 from tests.rows import FLOAT, INT4, INT8, RANDOM, row
 
@@ -63,18 +58,3 @@ def test_what_cannot_be_drawn(rows: list[object], name: str, message: str, tmp_p
     with pytest.raises(ArtefactError, match=message):
         plot(rows, tmp_path / name)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
-
-
-def test_the_command_draws_and_does_not_overwrite(tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "w8a8"
-    write_row(INT8, run / "row.json")
-    write_text(run / "run.json", json.dumps({"float": None}))
-    picture = tmp_path / "picture.png"
-    arguments = ["table", str(tmp_path / "runs"), "--plot", str(picture)]
-    assert CliRunner().invoke(app, arguments).exit_code == 0
-    first = picture.read_bytes()
-    refused = CliRunner().invoke(app, arguments)
-    assert refused.exit_code == 2
-    assert "is there already: name another file, or give --force" in refused.output
-    assert picture.read_bytes() == first
-    assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0

@@ -64,8 +64,9 @@ class Denoiser:
 
     def _run(self, sample: Float, timestep: Float, classes: NDArray[np.int64]) -> Float:
         with running(self.path):
-            [velocity] = self.session.run([OUTPUT], dict(zip(INPUTS, (sample, timestep, classes), strict=True)))
-        return velocity  # type: ignore[no-any-return]
+            found = self.session.run([OUTPUT], dict(zip(INPUTS, (sample, timestep, classes), strict=True)))
+        velocity: Float = found[0]
+        return velocity
 
 
 def open_denoiser(path: Path, threads: int = 2) -> Denoiser:

@@ -6,20 +6,15 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from compress.cli import app
-from compress.files import write_text
 from compress.report.page import Entry, Sample, page
 from compress.report.page.differences import differences
 from compress.report.page.panels import lower_is_better, panels
 from compress.report.page.strips import bars, dots, layers
-from compress.report.row import write_row
 from compress.runtime.statistics import Ratio
 from compress.tasks.base import Figure
 from tests.rows import FLOAT, INT4, INT8, RANDOM, row
@@ -182,18 +177,3 @@ def test_a_translation_without_its_data_set_says_so() -> None:
 
 def test_a_row_whose_artefact_is_gone_says_so() -> None:
     assert "no longer lies beside the row" in page([Entry(INT8)])
-
-
-def test_the_command_writes_and_does_not_overwrite(tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "w8a8"
-    write_row(INT8, run / "row.json")
-    write_text(run / "run.json", json.dumps({"float": None}))
-    written = tmp_path / "page.html"
-    arguments = ["table", str(tmp_path / "runs"), "--html", str(written)]
-    assert CliRunner().invoke(app, arguments).exit_code == 0
-    first = written.read_bytes()
-    refused = CliRunner().invoke(app, arguments)
-    assert refused.exit_code == 2
-    assert "is there already: name another file, or give --force" in refused.output
-    assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
-    assert written.read_bytes() == first
