@@ -36,8 +36,8 @@ class Plan:
     def at_share(self, share: float) -> list[tuple[ChannelGroup, Tensor]]:
         """The channels that go if `share` of them is to go: of each group, or of all."""
         if self.together:
-            return self._chosen(self._counts_together(math.floor(share * self.num_channels + 1e-9)))
-        return self._chosen([math.floor(share * group.size + 1e-9) for group in self.groups])
+            return self.chosen(self._counts_together(math.floor(share * self.num_channels + 1e-9)))
+        return self.chosen([math.floor(share * group.size + 1e-9) for group in self.groups])
 
     def first(self, reached: Callable[[list[tuple[ChannelGroup, Tensor]]], bool]) -> list[tuple[ChannelGroup, Tensor]]:
         """The channels that go at the lowest level that `reached` is true of, by bisection; at the highest, if of none.
@@ -65,23 +65,27 @@ class Plan:
         ranked = sorted(
             (value, place, rank)
             for place, scores in enumerate(self.scores)
-            for rank, value in enumerate(sorted(scores.tolist())[: self._most(self.groups[place].size)])
+            for rank, value in enumerate(sorted(scores.tolist())[: self.most(self.groups[place].size)])
         )
         counts = [0] * len(self.groups)
         for _, place, _ in ranked[:count]:
             counts[place] += 1
         return counts
 
-    def _chosen(self, counts: Sequence[int]) -> list[tuple[ChannelGroup, Tensor]]:
+    def chosen(self, counts: Sequence[int]) -> list[tuple[ChannelGroup, Tensor]]:
         """The least of each group, as many as may go and leave a multiple."""
         found = []
         for group, scores, count in zip(self.groups, self.scores, counts, strict=True):
-            stays = group.size - min(count, self._most(group.size))
-            stays = min(group.size, -(-stays // self.multiple) * self.multiple)
-            gone = scores.argsort(stable=True)[: group.size - stays]
+            gone = scores.argsort(stable=True)[: self.count(group, count)]
             if len(gone):
                 found.append((group, gone.sort().values))
         return found
 
-    def _most(self, size: int) -> int:
+    def count(self, group: ChannelGroup, asked: int) -> int:
+        """How many of a group go where so many are to: what stays is a multiple."""
+        stays = group.size - min(asked, self.most(group.size))
+        return group.size - min(group.size, -(-stays // self.multiple) * self.multiple)
+
+    def most(self, size: int) -> int:
+        """Of a group of that size, what may go."""
         return min(size - 1, math.floor(self.max_ratio * size + 1e-9))

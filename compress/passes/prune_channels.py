@@ -31,7 +31,9 @@ class PruneChannels(Pass):
     """Make convolutions and linear layers narrower; the model is rebuilt with its new shapes.
 
     ratio      goal: the share of channels that go, of those of each group of layers that must agree on them, or with
-               'global_ranking' of those of all groups together. Rounding leaves more.
+               'global_ranking' of those of all groups together. Rounding leaves more. 'auto': of each group its own
+               share, so that the file of the whole recipe fits its budget of bytes and the scores of what goes, which
+               are then compared between groups, sum to the least.
     macs       goal: the share of multiply-accumulates (of convolutions and linear layers, one sample) that stay, of
                those that the model had before channels were first pruned; what is left is at most that.
     latency    goal: the share of the latency that stays: of the torch model, in this process, with two threads and one
@@ -52,7 +54,7 @@ class PruneChannels(Pass):
 
     lasts_through_training: ClassVar[bool] = True
 
-    ratio: Annotated[float, Interval(gt=0, lt=1)] | None = None
+    ratio: Annotated[float, Interval(gt=0, lt=1)] | Literal["auto"] | None = None
     macs: Annotated[float, Interval(gt=0, lt=1)] | None = None
     latency: Annotated[float, Interval(gt=0, lt=1)] | None = None
     criterion: Literal["magnitude", "bn_scale", "taylor", "fpgm", "random"] = "magnitude"
@@ -69,7 +71,7 @@ class PruneChannels(Pass):
         given = [goal for goal in _GOALS if getattr(self, goal) is not None]
         if len(given) != 1:
             problems.append(f"give exactly one goal: {', '.join(_GOALS)}")
-        if self.ratio is not None and self.ratio > self.max_ratio:
+        if isinstance(self.ratio, float) and self.ratio > self.max_ratio:
             problems.append(f"ratio is {self.ratio:g}, and max_ratio {self.max_ratio:g}: raise that too")
         return problems
 
@@ -77,6 +79,9 @@ class PruneChannels(Pass):
         if task == "translation":
             return ["the width of a translator is not pruned: write prune.heads, prune.ffn or prune.layers"]
         return []
+
+    def shares_budget(self) -> bool:
+        return self.ratio == "auto"
 
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.errors import require
@@ -98,7 +103,7 @@ class PruneChannels(Pass):
         before, first = macs(model, applied), first_macs(model, applied)
         plan = self.plan(model, context)
         gone = self.chosen(model, plan, applied, context)
-        if not gone:
+        if not gone and self.ratio != "auto":
             raise ModelError(
                 f"{self.name}: no channel goes: multiples of {plan.multiple} are kept, and at most "
                 f"{self.max_ratio:.0%} of a group goes: write a smaller round_to"
@@ -134,7 +139,8 @@ class PruneChannels(Pass):
                 context.notes.append(f"the channels of {group.name} stay: '{self.criterion}' says nothing of them")
                 continue
             kept.append(group)
-            scores.append(found / found.mean().clamp_min(1e-300) if relative and self.global_ranking else found)
+            compared = relative and (self.global_ranking or self.ratio == "auto")
+            scores.append(found / found.mean().clamp_min(1e-300) if compared else found)
         multiple = self.round_to or context.target.channel_multiple
         return Plan(tuple(kept), tuple(scores), self.global_ranking, multiple, self.max_ratio)
 
@@ -142,6 +148,8 @@ class PruneChannels(Pass):
         self, model: nn.Module, plan: Plan, applied: dict[str, int], context: Context
     ) -> list[tuple[ChannelGroup, Tensor]]:
         """The channels that go.  Raises ModelError for a goal that cannot be reached."""
+        if self.ratio == "auto":
+            return self.fitting(model, plan, context)
         if self.ratio is not None:
             return plan.at_share(self.ratio)
         share: Callable[[Sequence[tuple[ChannelGroup, Tensor]]], float]
@@ -161,6 +169,33 @@ class PruneChannels(Pass):
                 f"round_to ({plan.multiple}), max_ratio and ignore allow"
             )
         return gone
+
+    def fitting(self, model: nn.Module, plan: Plan, context: Context) -> list[tuple[ChannelGroup, Tensor]]:
+        """The channels that go so that the file fits the recipe's budget.  Raises ModelError if it cannot."""
+        from compress.models.channels import remove_channels
+        from compress.passes.sharing_channels import shared_out, weights_left
+
+        room = context.room
+        if room is None:
+            raise ModelError(
+                f"{self.name}: ratio auto shares out a recipe's budget, and there is none: write the ratio"
+            )
+
+        def excess(counts: Sequence[int]) -> int:
+            smaller = copy.deepcopy(model)
+            remove_channels(smaller, plan.chosen(counts))
+            return room.excess(smaller, {})
+
+        counts = shared_out(plan, weights_left(model, plan.groups), excess, room.budget)
+        if counts is None:
+            raise ModelError(
+                f"{self.name}: the budget is {room.budget:,} bytes, and the file misses it where as much goes as "
+                f"round_to ({plan.multiple}), max_ratio and ignore allow: raise it, or store weights in fewer bits"
+            )
+        shares = [(count / group.size, group.name) for count, group in zip(counts, plan.groups, strict=True)]
+        (least, first), (largest, last) = min(shares), max(shares)
+        context.notes.append(f"from {least:.0%} ({first}) to {largest:.0%} ({last}) of a group's channels go")
+        return plan.chosen(counts)
 
     def timed(self, model: nn.Module, context: Context) -> Callable[[Sequence[tuple[ChannelGroup, Tensor]]], float]:
         """Of a choice, the share of the model's latency that is left."""
@@ -197,7 +232,7 @@ class PruneChannels(Pass):
             for size in ("out_channels", "out_features")
             if hasattr(layer, size)
         ]
-        if all(first == now for first, now in sizes):
+        if self.ratio != "auto" and all(first == now for first, now in sizes):
             raise PromiseBroken(f"{self.name}: no layer has fewer channels than it had")
 
 

@@ -25,7 +25,7 @@ def check_room(passes: Sequence[Pass], budget: Budget, node: Node | None, proble
         return
     for step, item in zip(passes, node.items, strict=True):
         if step.shares_budget():
-            told = "num_bits auto shares out the budget of bytes: give budget.size or budget.model_size"
+            told = "auto shares out the budget of bytes: give budget.size or budget.model_size"
             problems.add(item.place, f"{step.name}: {told}")
 
 
@@ -37,7 +37,7 @@ def check_alone(passes: Sequence[Pass], budget: Budget, sections: Mapping[str, N
             problems.add(at(sections["budget"], key).place, f"budget.{key}: {told}")
     for step, item in zip(passes, sections["passes"].items if "passes" in sections else (), strict=True):
         if step.shares_budget():
-            problems.add(item.place, f"{step.name}: num_bits auto reads sizes off the float artefact: {told}")
+            problems.add(item.place, f"{step.name}: auto reads sizes off the float artefact: {told}")
 
 
 def check_opset(export: Export, target: Target, node: Node | None, problems: Problems) -> None:

@@ -138,7 +138,7 @@ def test_a_recipe_needs_a_budget_of_bytes() -> None:
     with pytest.raises(RecipeError) as caught:
         parse(text)
     [problem] = caught.value.problems
-    told = "num_bits auto shares out the budget of bytes: give budget.size or budget.model_size"
+    told = "auto shares out the budget of bytes: give budget.size or budget.model_size"
     assert problem == f"<recipe>:5: quantize.weights: {told}"
     [step] = parse(
         text.replace("{num_bits: auto, choices: [4, {num_bits: 8, group_size: null}]}", "auto") + BUDGET
@@ -154,7 +154,7 @@ def test_a_recipe_needs_its_float_model() -> None:
     with pytest.raises(RecipeError) as caught:
         parse(text + "  - quantize.weights: {num_bits: auto, choices: [4, 8]}\nbudget: {size: 5MB}\n")
     [problem] = caught.value.problems
-    assert problem.startswith("<recipe>:6: quantize.weights: num_bits auto reads sizes off the float artefact: ")
+    assert problem.startswith("<recipe>:6: quantize.weights: auto reads sizes off the float artefact: ")
 
 
 def test_a_stage_that_shares_out_the_budget_depends_on_it_and_on_the_passes_after_it() -> None:
