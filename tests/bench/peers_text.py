@@ -1,4 +1,4 @@
-"""Our translators beside torch, llama.cpp and CTranslate2: the same architecture, the same tokens, one go.
+r"""Our translators beside other runtimes: the same architecture, the same tokens, one go.
 
     python tests/bench/peers_text.py runs/gemma-3-270m-*/artefact --model package:gemma-3-270m --gguf FILE.gguf
     python tests/bench/peers_text.py runs/nllb-600m-*/artefact --model random:nllb-600m --ctranslate2
@@ -6,6 +6,20 @@
 --model        what torch runs, in float32, as in a recipe.
 --gguf         files that llama.cpp runs (`pip install xllamacpp`).
 --ctranslate2  CTranslate2 in int8 on random weights of --model's shape, an encoder–decoder (`pip install ctranslate2`).
+--genai        directories that onnxruntime-genai 0.18.0 runs (`pip install onnxruntime-genai`).
+--openvino     directories of an IR that OpenVINO 2026.4.1 runs (`pip install openvino`).
+
+The last two are made of what `models.translators.saved.save_translator` writes, each in an environment of its own:
+
+    pip install onnxruntime-genai==0.11.4 onnxruntime onnx onnx-ir torch transformers==4.57.6
+    python -m onnxruntime_genai.models.builder -i SAVED -o DIR -p int4 -e cpu -c CACHE \
+        --extra_options int4_accuracy_level=4 int4_algo_config=rtn int4_is_symmetric=false shared_embeddings=true
+    pip install optimum-intel==2.2.0 nncf==3.4.0 openvino==2026.4.1 transformers==4.57.6
+    optimum-cli export openvino --model SAVED --task text-generation-with-past \
+        --weight-format int4 --group-size 32 --ratio 1.0 --sym DIR
+
+genai's builder of 0.18.0 fails on transformers' Gemma 3 (KeyError: 'rope_type'); that of 0.11.4 shares the embedding
+with the head only by `rtn`, and only with zero points.  That IR keeps the embedding in 8 bits.
 
 All read the same tokens (`--prompt` of them) and write `--tokens` more, whatever these are, in turn (A B C A B C …), in
 one process, one text at a time.  Prints a Markdown table: bytes on disk; tokens read and written a second, of the
@@ -16,6 +30,7 @@ which bounds them all, is measured first.
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import threading
 import time
@@ -146,6 +161,56 @@ def ctranslate2_int8(loaded: LoadedTranslator, folder: Path, threads: int) -> Co
     return Contender("CTranslate2 int8", (folder / "model.bin").stat().st_size, write)
 
 
+def genai(directory: Path, threads: int) -> Contender:
+    import onnxruntime_genai
+
+    config = onnxruntime_genai.Config(str(directory))
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
+    model = onnxruntime_genai.Model(config)
+
+    def write(tokens: Sequence[int], count: int) -> tuple[float, float]:
+        start = time.perf_counter()
+        params = onnxruntime_genai.GeneratorParams(model)
+        length = len(tokens) + count
+        params.set_search_options(max_length=length, min_length=length, do_sample=False)
+        generator = onnxruntime_genai.Generator(model, params)
+        generator.append_tokens(list(tokens))
+        generator.generate_next_token()
+        first = time.perf_counter()
+        for _ in range(count - 1):
+            generator.generate_next_token()
+        return first - start, time.perf_counter() - first
+
+    size = sum(file.stat().st_size for pattern in ("*.onnx", "*.onnx.data") for file in directory.glob(pattern))
+    return Contender(f"onnxruntime-genai, {directory.name}", size, write)
+
+
+def openvino_ir(directory: Path, threads: int) -> Contender:
+    """A stateful IR: the cache of keys and values lies in the request, and a run reads what is new."""
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    request = openvino.Core().compile_model(directory / "openvino_model.xml", "CPU", settings).create_infer_request()
+
+    def step(tokens: Sequence[int], past: int) -> int:
+        given = {"input_ids": np.array([tokens]), "position_ids": np.arange(past, past + len(tokens))[None]}
+        mask = np.ones((1, past + len(tokens)), np.int64)
+        request.infer({**given, "attention_mask": mask, "beam_idx": np.zeros(1, np.int32)})
+        return int(request.get_tensor("logits").data[0, -1].argmax())
+
+    def write(tokens: Sequence[int], count: int) -> tuple[float, float]:
+        start = time.perf_counter()
+        request.reset_state()
+        token = step(tokens, 0)
+        first = time.perf_counter()
+        for number in range(count - 1):
+            token = step([token], len(tokens) + number)
+        return first - start, time.perf_counter() - first
+
+    size = sum((directory / f"openvino_model.{end}").stat().st_size for end in ("xml", "bin"))
+    return Contender(f"OpenVINO, {directory.name}", size, write)
+
+
 def _fill(spec: Any, config: Any) -> None:
     """Random values of M2M100's shapes in every variable of a specification."""
     random = np.random.Generator(np.random.SFC64(0))
@@ -210,6 +275,10 @@ def contenders(args: argparse.Namespace, folder: Path) -> Iterator[Contender]:
         yield ours(directory, args.threads)
     for file in args.gguf:
         yield llama_cpp(file, args.threads)
+    for directory in args.genai:
+        yield genai(directory, args.threads)
+    for directory in args.openvino:
+        yield openvino_ir(directory, args.threads)
 
 
 def main() -> None:
@@ -217,6 +286,8 @@ def main() -> None:
     parser.add_argument("artefacts", nargs="+", type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--gguf", nargs="*", type=Path, default=[])
+    parser.add_argument("--genai", nargs="*", type=Path, default=[])
+    parser.add_argument("--openvino", nargs="*", type=Path, default=[])
     parser.add_argument("--ctranslate2", action="store_true")
     parser.add_argument("--prompt", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=32)
