@@ -200,6 +200,7 @@ def calibrate_target(
     tokens: Annotated[int, typer.Option(min=1, help="Of a translator's prompt, and in its cache.")] = 128,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure this machine's bandwidth and peaks, and write them as a target that forecasts stand on.
 
@@ -207,7 +208,7 @@ def calibrate_target(
     """
     from compress.cli import devices
 
-    typer.echo(devices.calibrated(artefacts or [], output, base, threads, tokens, force, quiet))
+    typer.echo(devices.calibrated(artefacts or [], output, base, threads, tokens, force, quiet, as_json))
 
 
 @_command
