@@ -10,9 +10,11 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from compress.cli import app
+from compress.collecting import entry_of
 from compress.errors import CompressError
 from compress.models.resnet_cifar import CifarResNet
 from compress.report.plot import plot
+from compress.results import rows_below
 from compress.sweeping import local
 from compress.sweeping.outcome import Outcome
 from compress.sweeping.sizes import parse_sizes
@@ -74,6 +76,10 @@ def test_a_recipe_is_run_at_each_size_and_what_cannot_be_is_told() -> None:
     assert len(list(Path("runs").glob("auto-model_size-*/row.json"))) == 2
     assert Path("runs/auto-frontier.png").is_file()
     assert Path("runs/auto-frontier.csv").read_text().count("\n") == 3
+
+    for found in rows_below([Path("runs")]):
+        entry = entry_of(found)
+        assert {f"{name}.weight" for name in entry.losses} == set(entry.quantization["weights"])
 
     again = CliRunner().invoke(app, ["frontier", "auto.yaml", "--sizes", "1000:60000000:3", "--quiet", "--json"])
     assert again.exit_code == 2
