@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from compress.cli.comparing import compare
+from compress.cli.examples import EXAMPLES
 from compress.cli.exporting import export
 from compress.cli.frontier import frontier
 from compress.cli.generating import generate
@@ -76,7 +77,8 @@ def _command(function: Callable[..., int | None]) -> Callable[..., None]:
             code = _FAULT
         raise typer.Exit(code or 0)
 
-    app.command()(guarded)
+    name = function.__name__.replace("_", "-")
+    app.command(name, epilog=f"\b\nExample: {EXAMPLES[name]}")(guarded)  # \b: lines stay as they are
     return guarded
 
 
