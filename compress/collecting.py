@@ -1,4 +1,5 @@
-"""What lies beside a measured row, for the page: its manifest, and what a translator said beside its float model."""
+"""What lies beside a measured row, for the page: its manifest, what a translator said beside its float model, what a
+generator drew, and what layers were predicted to lose when a budget was shared out."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from compress.allocation.told import LOSSES, LayerLosses, read_losses
 from compress.data.parallel import parse_parallel
 from compress.errors import CompressError
 from compress.jobs.translation import kept_outputs, task_of
 from compress.recipe import parse
 from compress.report.page import Entry, Sample
 from compress.report.row import Row
+from compress.report.sheet import SAMPLES, line_of
 from compress.results import float_run_of
 from compress.runtime.artefact import MANIFEST, read_manifest
 from compress.tasks.translation import Example, Translation
@@ -28,10 +31,20 @@ def entry_of(row: Row) -> Entry:
     """
     artefact = Path(row.artefact)
     manifest = read_manifest(artefact) if (artefact / MANIFEST).is_file() else None
-    lock = None if manifest is None else manifest["lock"]
-    samples, count = ((), 0) if lock is None else _samples(artefact.parent, lock)
-    quantization = {} if manifest is None else manifest["quantization"]
-    return Entry(row, lock, quantization, samples, count)
+    if manifest is None:
+        return Entry(row)
+    run, lock = artefact.parent, manifest["lock"]
+    samples, count = _samples(run, lock)
+    return Entry(row, lock, manifest["quantization"], samples, count, line_of(run / SAMPLES), _losses(run, lock))
+
+
+def _losses(run: Path, lock: Mapping[str, Any]) -> dict[str, LayerLosses]:
+    """Those that this recipe's budget was shared out by; a file that another recipe left is none of them."""
+    try:
+        recipe = parse(lock["recipe"], check_files=False)
+    except CompressError:  # written when recipes were others
+        return {}
+    return read_losses(run / LOSSES) if any(step.shares_budget() for step in recipe.passes) else {}
 
 
 def _samples(run: Path, lock: Mapping[str, Any]) -> tuple[tuple[Sample, ...], int]:

@@ -3,6 +3,7 @@
 runs/<name>/artefact/    what ships                     runs/<name>/row.json   its measured row
 runs/<name>/log.txt      what was said, and more        runs/<name>/run.json   what decided the result
 runs/<name>/stages/      finished stages of a run that is not finished
+runs/<name>/losses.json  of a budget that was shared out: what each choice of each layer was predicted to lose
 runs/<model>-float-<hash>/   the same for the float model that others are compared with; recipes share it
 runs/.shared/            what passes found out of a model that other recipes begin with too
 """
@@ -192,9 +193,8 @@ def compress_model(
     if baseline is not None:
         sizes = baseline.model_bytes, baseline.size_bytes
         room = room_of(recipe.budget, recipe.passes, model, *sizes, context, loaded.job.file_bytes)
-    context = replace(
-        context, track=track, launch=launch, room=room, shared=place.directory.parent / SHARED / begun.directory_name
-    )
+    shared = place.directory.parent / SHARED / begun.directory_name
+    context = replace(context, track=track, launch=launch, room=room, shared=shared, beside=place.directory)
     model = apply_resumably(model, recipe.passes, context, stages, place.stages, reporter, first, count)
     return Applied(model, (stages or [begun])[-1].fingerprint)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import takewhile
 from pathlib import Path
 
 from compress.errors import RecipeError, unknown
@@ -44,11 +46,7 @@ def looks_like_a_path(text: str) -> bool:
 
 
 def headline(path: Path) -> str:
-    """What a recipe says of itself: its first comment, without the line that names the schema."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        text = line.lstrip("# ").strip()
-        if text and not text.startswith("yaml-language-server"):
-            return text
-    return ""
+    """What a recipe says of itself: the first sentence of its first comment, without the line that names the schema."""
+    lines = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    told = " ".join(line.lstrip("# ").strip() for line in lines if "yaml-language-server" not in line)
+    return re.split(r"(?<=\.)\s", told.strip(), maxsplit=1)[0]

@@ -87,12 +87,14 @@ class Allocation:
     """What was chosen.
 
     choices    by layer, the number of its choice.
-    predicted  the sum of the losses, nats a row of logits.
+    losses     by layer, those of its choices, nats a row of logits.
+    predicted  the sum of those that were chosen.
     uniform    by choice, what all layers alike would lose; None where that does not fit.
     measured   how many of the losses were measured, not estimated.
     """
 
     choices: dict[str, int]
+    losses: dict[str, tuple[float, ...]]
     predicted: float
     uniform: tuple[float | None, ...]
     measured: int
@@ -179,6 +181,7 @@ def allocate(
     fits = sizes.sum(0) <= room
     return Allocation(
         by_layer(chosen),
+        {name: tuple(row) for item, row in zip(items, table.tolist(), strict=True) for name in item.names},
         float(table[every, chosen].sum()),
         tuple(float(total) if fit else None for total, fit in zip(table.sum(0), fits, strict=True)),
         len(asked),

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from compress.cli.comparing import compare
+from compress.cli.examples import EXAMPLES
 from compress.cli.exporting import export
 from compress.cli.frontier import frontier
 from compress.cli.generating import generate
@@ -76,7 +77,8 @@ def _command(function: Callable[..., int | None]) -> Callable[..., None]:
             code = _FAULT
         raise typer.Exit(code or 0)
 
-    app.command()(guarded)
+    name = function.__name__.replace("_", "-")
+    app.command(name, epilog=f"\b\nExample: {EXAMPLES[name]}")(guarded)  # \b: lines stay as they are
     return guarded
 
 
@@ -200,6 +202,7 @@ def calibrate_target(
     tokens: Annotated[int, typer.Option(min=1, help="Of a translator's prompt, and in its cache.")] = 128,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure this machine's bandwidth and peaks, and write them as a target that forecasts stand on.
 
@@ -207,7 +210,7 @@ def calibrate_target(
     """
     from compress.cli import devices
 
-    typer.echo(devices.calibrated(artefacts or [], output, base, threads, tokens, force, quiet))
+    typer.echo(devices.calibrated(artefacts or [], output, base, threads, tokens, force, quiet, as_json))
 
 
 @_command

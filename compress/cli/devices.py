@@ -118,7 +118,14 @@ def _sizes(texts: Sequence[str]) -> dict[str, int]:
 
 
 def calibrated(
-    artefacts: Sequence[Path], output: Path, base: str, threads: int, tokens: int, force: bool, quiet: bool
+    artefacts: Sequence[Path],
+    output: Path,
+    base: str,
+    threads: int,
+    tokens: int,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> str:
     """The figures of this machine, the file that they lie in, and how far forecasts are from what artefacts take."""
     from compress.devices.calibrate import calibrate, compare, comparison_table, written
@@ -131,7 +138,9 @@ def calibrated(
     calibration = calibrate(artefacts, threads, tokens, reporter_for(quiet))
     text = written(calibration, base, threads)
     write_text(output, text)
-    lines = [text.rstrip(), f"written to {output}"]
-    if artefacts:
-        lines.append(comparison_table(compare(calibration, load(str(output)), tokens)))
-    return "\n\n".join(lines)
+    compared = compare(calibration, load(str(output)), tokens) if artefacts else []
+    if as_json:
+        figures = {name: asdict(figure) for name, figure in calibration.figures.items()}
+        plain = {"file": str(output), "figures": figures, "runs": [each.to_plain() for each in compared]}
+        return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    return "\n\n".join([text.rstrip(), f"written to {output}", *([comparison_table(compared)] if compared else [])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +29,7 @@ def export(
         bool, typer.Option("--allow-code", help="Let a recipe run its own Python file (factory:).")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while working.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a recipe's language model, after its passes, as one file for another program: GGUF, for llama.cpp.
 
@@ -51,5 +53,5 @@ def export(
     written = exporting.export_gguf(
         place, file, type=kind, force=force, allow_code=allow_code, reporter=reporter_for(quiet)
     )
-    for line in written.lines():
-        typer.echo(line)
+    plain = json.dumps(written.to_plain(), indent=2, ensure_ascii=False)
+    typer.echo(plain if as_json else "\n".join(written.lines()))

@@ -25,6 +25,7 @@ def frontier(
     output: Annotated[Path, typer.Option(help="Where the results go, a directory each, and the curve.")] = Path("runs"),
     force: Annotated[bool, typer.Option("--force", help="Replace results of another recipe, code or data.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while working.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int | None:
     """Run a recipe whose bits are auto at many sizes, and draw quality over size.
 
@@ -50,10 +51,13 @@ def frontier(
     require("matplotlib", "pictures need matplotlib", "plot")
     outcomes = run_local(todo, RunOptions(output, force), reporter_for(quiet))
     rows = [outcome.row for outcome in outcomes if outcome.row is not None]
+    together = [*rows, *drawn_beside]
+    name = output / f"{Path(recipe).stem}-frontier"
     if rows:
-        name = output / f"{Path(recipe).stem}-frontier"
-        plot([*rows, *drawn_beside], name.with_name(f"{name.name}.png"), curve=rows)
-        write_text(name.with_name(f"{name.name}.csv"), render([*rows, *drawn_beside], "csv"))
-        typer.echo(as_suits([*rows, *drawn_beside]), nl=False)
-        typer.echo(f"{name}.png, {name}.csv")
+        plot(together, name.with_name(f"{name.name}.png"), curve=rows)
+        write_text(name.with_name(f"{name.name}.csv"), render(together, "csv"))
+    if as_json:
+        typer.echo(render(together, "json"), nl=False)
+    elif rows:
+        typer.echo(f"{as_suits(together)}{name}.png, {name}.csv")
     return tell_failures(outcomes)

@@ -19,6 +19,8 @@ from compress.targets import ByType, Figure, Target, load
 from compress.targets import names as target_names
 from compress.targets.target import FIGURES
 
+_LINE = 110  # letters of what is told of a name in the list
+
 
 def everything() -> str:
     """Recipes, passes, targets, models and tasks: a line each."""
@@ -30,8 +32,8 @@ def everything() -> str:
         "tasks": {name: summary(cls) for name, cls in sorted(TASKS.items())},
     }
     width = max(len(name) for lines in sections.values() for name in lines)
-    shown = (_section(title, lines, width) for title, lines in sections.items())
-    return "\n\n".join(shown)
+    shown = [_section(title, lines, width) for title, lines in sections.items()]
+    return "\n\n".join([*shown, "compress show NAME tells all of one; compress run RECIPE makes it."])
 
 
 def shown(name: str, resolved: bool) -> str:
@@ -53,7 +55,11 @@ def shown(name: str, resolved: bool) -> str:
 
 
 def _section(title: str, lines: dict[str, str], width: int) -> str:
-    return "\n".join([title, *(f"  {name:<{width}}  {text}".rstrip() for name, text in lines.items())])
+    return "\n".join([title, *(f"  {name:<{width}}  {_short(text)}".rstrip() for name, text in lines.items())])
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, _LINE, placeholder=" …")
 
 
 def _dataclass(name: str, cls: Any) -> str:

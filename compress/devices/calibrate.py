@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -50,6 +50,10 @@ class Comparison:
     def undisturbed_error(self) -> float:
         """As a share of the fastest tenth."""
         return self.forecast_ms / self.p10_ms - 1
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON: what was measured, and both errors."""
+        return {**asdict(self), "error": self.error, "undisturbed_error": self.undisturbed_error}
 
 
 @dataclass(frozen=True)

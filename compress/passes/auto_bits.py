@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from compress.allocation.told import LOSSES, LayerLosses, add_losses
 from compress.errors import ModelError
 from compress.passes.base import Context
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.allocation.solving import Allocation
     from compress.models.layers import Weighted
     from compress.passes.quantize_weights import QuantizeWeights
 
@@ -68,9 +70,16 @@ def allocated(
             f"{whole:,} bytes, and would lose about {error.loss:.3g} nats an answer: give it that, or smaller choices"
         ) from error
     context.notes.extend(f"{name}: {steps[choice].choice}" for name, choice in found.choices.items())
+    if context.beside is not None:
+        add_losses(context.beside / LOSSES, {name: _told(found, steps, name) for name in layers})
     counts = Counter(found.choices.values())
     told = ", ".join(f"{counts[number]} layers in {step.choice}" for number, step in enumerate(steps) if counts[number])
     losses = zip(steps, found.uniform, strict=True)
     alike = [f", {step.choice} everywhere about {loss:.4g}" for step, loss in losses if loss is not None]
     context.say(f"{told}; predicted to lose {found.predicted:.4g} nats an answer{''.join(alike)}")
     return {name: steps[choice] for name, choice in found.choices.items()}
+
+
+def _told(found: Allocation, steps: Sequence[QuantizeWeights], layer: str) -> LayerLosses:
+    nats = {step.choice: lost for step, lost in zip(steps, found.losses[layer], strict=True)}
+    return LayerLosses(steps[found.choices[layer]].choice, nats)

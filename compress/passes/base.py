@@ -72,6 +72,7 @@ class Context:
     launch    applies a pass that trains in processes of their own; None: it trains in this one.
     room      the recipe's budget; None where there is none.
     shared    a directory that other recipes of the same model, data and passes up to this one share; None: nothing is.
+    beside    the run's directory, for what a pass found out that its row does not tell; None: nowhere.
     """
 
     batches: Callable[[], Iterable[tuple[Tensor, ...]]]
@@ -90,6 +91,7 @@ class Context:
     launch: Callable[[Pass, nn.Module, Context], nn.Module] | None = None
     room: Room | None = None
     shared: Path | None = None
+    beside: Path | None = None
 
     def example(self) -> tuple[Tensor, ...]:
         """The first calibration batch, one sample of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from compress.data.pixels import as_levels
 from compress.errors import ArtefactError
 from compress.files import appearing
+from compress.report.page.entry import Line
 from compress.report.row import Row
 from compress.report.table import sort
 from compress.tasks.base import Float
@@ -23,6 +25,7 @@ SAMPLES, SHEET = "samples.npz", "contact_sheet.png"  # in a run's directory
 _COLUMNS = 20  # images of each artefact
 _SIDE = 40  # pixels of an image at least: small ones are enlarged, each pixel to a square
 _GAP, _TITLE = 2, 14  # pixels
+_LINE_SIDE = 128  # pixels of an image on a page: twice of what a wide window shows of it
 
 
 def write_samples(path: Path, images: Float, fingerprint: str) -> None:
@@ -75,6 +78,31 @@ def draw_sheet(given: Sequence[tuple[str, Float]], path: Path) -> None:
             sheet.paste(picture(levels, times), place)
     with appearing(path) as partial:
         sheet.save(partial, format="PNG")
+
+
+def line_of(path: Path) -> Line | None:
+    """The images that were kept in a file, as many as a sheet has of each artefact; None where there is none.
+
+    Small ones are enlarged, each pixel to a square, and large ones made smaller; between them the ground shows through.
+    """
+    from PIL import Image
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, made_for = file["images"][:_COLUMNS], str(file["fingerprint"])
+    except (OSError, ValueError, KeyError):
+        return None
+    drawn = [picture(levels, max(1, _LINE_SIDE // max(levels.shape[:2]))) for levels in as_levels(images)]
+    for each in drawn:
+        each.thumbnail((_LINE_SIDE, _LINE_SIDE))
+    width, height = drawn[0].size
+    gap = max(1, width // 16)
+    line = Image.new("RGBA", (len(drawn) * (width + gap) - gap, height))
+    for column, each in enumerate(drawn):
+        line.paste(each, (column * (width + gap), 0))
+    stream = io.BytesIO()
+    line.save(stream, "PNG", optimize=True)
+    return Line(made_for, len(drawn), stream.getvalue())
 
 
 def picture(levels: NDArray[np.uint8], times: int = 1) -> Image.Image:

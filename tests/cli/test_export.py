@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import get_type_hints
@@ -56,8 +57,11 @@ def test_the_file_is_written_after_the_passes_and_what_lies_in_it_is_told() -> N
     assert refused.exit_code == 2
     assert refused.stderr.startswith(f"error: {file}: exists already: ")
     before = file.read_bytes()
-    assert export("--force", "--quiet").stderr == ""
+    forced = export("--force", "--quiet", "--json")
+    assert forced.stderr == ""
     assert file.read_bytes() == before
+    told = {"file": str(file), "bytes": len(before), "types": {"F16": 1, "Q4_1": 14, "F32": 13}, "notes": []}
+    assert json.loads(forced.stdout) == told
 
 
 def test_a_run_that_was_stopped_after_its_passes_leaves_them_to_the_export(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from compress.cli import app
+from compress.cli.examples import EXAMPLES
+from tests.docs.test_docs import check_compress
 
 COMMANDS = ["run", "check", "forecast", "calibrate-target", "ls", "show", "table", "verify", "bench", "schema"]
 COMMANDS += ["compare", "export", "translate", "generate", "sweep", "frontier"]
@@ -50,6 +56,15 @@ def test_help_takes_less_than_half_a_second_of_processor_time() -> None:
 def test_help_names_every_command_with_a_line_of_its_own() -> None:
     listed = re.findall(r"^  ([\w-]+)  +\S.*", compress("--help").stdout.partition("Commands:")[2], re.MULTILINE)
     assert set(listed) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_ends_with_an_example_that_it_takes(name: str) -> None:
+    told = CliRunner().invoke(app, [name, "--help"]).stdout.strip().splitlines()[-1].partition("Example: ")[2]
+    assert told == EXAMPLES[name]
+    program, *words = shlex.split(told)
+    assert (program, words[0]) == ("compress", name)
+    check_compress(words[: words.index(">")] if ">" in words else words)
 
 
 def test_the_version_is_the_package_s() -> None:

@@ -92,3 +92,14 @@ def test_a_name_that_nothing_has_is_told_with_the_nearest(recipes: Path) -> None
 def test_a_headline_is_the_first_comment_that_is_for_people(tmp_path: Path) -> None:
     (tmp_path / "bare.yaml").write_text("name: bare\n# too late\n")
     assert headline(tmp_path / "bare.yaml") == ""
+    (tmp_path / "long.yaml").write_text(
+        "# yaml-language-server: x\n# In 1.8 bits, over\n# two lines.  More. \nname: long\n"
+    )
+    assert headline(tmp_path / "long.yaml") == "In 1.8 bits, over two lines."
+
+
+def test_what_is_long_is_cut_between_words(recipes: Path) -> None:
+    (recipes / "long.yaml").write_text(f"# {'word ' * 40}\nname: long\n")
+    [line] = [line for line in everything().splitlines() if line.startswith("  long ")]
+    assert line.endswith(" word …")
+    assert len(line) < 150

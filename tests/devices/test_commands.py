@@ -99,3 +99,19 @@ def test_measured_figures_become_a_target_and_are_compared(tmp_path: Path) -> No
     assert compared.error == pytest.approx(compared.forecast_ms / compared.p50_ms - 1)
     assert compared.undisturbed_error >= compared.error
     assert calibrating.comparison_table([compared]).endswith(f"{path}, run")
+
+
+@pytest.mark.usefixtures("quick")
+def test_measured_figures_are_told_as_json_too(tmp_path: Path) -> None:
+    path, file = conv(tmp_path, batch=1), tmp_path / "mine.yaml"
+    done = run("calibrate-target", path, "-o", file, "--base", "rpi5", "--threads", 1, "--quiet", "--json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["file"] == str(file)
+    written = load(str(file)).peak_ops_per_s.float32
+    assert written is not None
+    assert told["figures"]["peak_ops_per_s.float32"]["value"] == pytest.approx(written.value, rel=1e-3)
+    assert told["figures"]["peak_ops_per_s.float32"]["source"] == "measured"
+    [ran] = told["runs"]
+    assert (ran["path"], ran["phase"]) == (str(path), "run")
+    assert ran["error"] == pytest.approx(ran["forecast_ms"] / ran["p50_ms"] - 1)

@@ -8,12 +8,14 @@ import pytest
 from PIL import Image
 
 from compress.cli.showing import verification
+from compress.collecting import entry_of
 from compress.comparing import compare
 from compress.models.generators.loading import save_generator
 from compress.pipeline import run
 from compress.recipe import parse
 from compress.report.sheet import SHEET, sheet_of
 from compress.report.table import render
+from compress.results import rows_below
 from tests.generating import tiny
 
 RECIPE = """
@@ -46,6 +48,8 @@ def test_a_recipe_gives_an_artefact_a_row_and_a_sheet(tmp_path: Path) -> None:
     with Image.open(directory / SHEET) as drawn:
         assert drawn.size[0] > 20 * 40
     sheet_of([row], tmp_path / "sheet.png")
+    lines = [entry_of(each).line for each in rows_below([tmp_path / "runs"])]
+    assert [line and (line.made_for, line.num) for line in lines] == 2 * [(lines[0] and lines[0].made_for, 20)]
     [baseline] = (tmp_path / "runs").glob("*-float-*")
     found = compare(baseline, directory).compared
     assert found.differences[0] == {name: row.scores[name] for name in found.differences[0]}

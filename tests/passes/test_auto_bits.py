@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from compress.errors import ModelError, RecipeError
+from compress.allocation.told import LOSSES, LayerLosses, add_losses, read_losses
+from compress.errors import ArtefactError, ModelError, RecipeError
 from compress.exporter.codecs import stored_bytes
 from compress.models.layers import weighted_layers
 from compress.models.quantized import original_weight, quantized_weights
@@ -100,6 +101,22 @@ def test_losses_are_shared_with_other_budgets_of_the_same_model(tmp_path: Path) 
     assert kept.read_bytes() == before
     replace(AUTO, choices=(3, 4)).apply(conv_net(), with_room(3_000, shared=tmp_path))
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_was_predicted_lies_beside_the_run_with_what_was_chosen(tmp_path: Path) -> None:
+    where = with_room(3_000, beside=tmp_path)
+    weights = quantized_weights(AUTO.apply(conv_net(), where))
+    told = read_losses(tmp_path / LOSSES)
+    assert [f"{name}.weight" for name in told] == list(weights)
+    assert where.notes == [f"{name}: {each.chosen}" for name, each in told.items()]
+    for each in told.values():
+        assert list(each.nats) == ["2 bits", "4 bits", "8 bits"]
+        assert each.nats["2 bits"] >= each.nats["8 bits"] >= 0
+    add_losses(tmp_path / LOSSES, {"embedding": LayerLosses("8 bits", {"8 bits": 0.5})})  # of another pass
+    assert read_losses(tmp_path / LOSSES) == {**told, "embedding": LayerLosses("8 bits", {"8 bits": 0.5})}
+    (tmp_path / LOSSES).write_text("[]")
+    with pytest.raises(ArtefactError, match=r"losses\.json: damaged"):
+        read_losses(tmp_path / LOSSES)
 
 
 def test_what_cannot_be_kept_to_is_told_with_what_can() -> None:

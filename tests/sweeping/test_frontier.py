@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,13 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from compress.cli import app
+from compress.collecting import entry_of
 from compress.errors import CompressError
 from compress.models.resnet_cifar import CifarResNet
 from compress.report.plot import plot
+from compress.results import rows_below
+from compress.sweeping import local
+from compress.sweeping.outcome import Outcome
 from compress.sweeping.sizes import parse_sizes
 from tests.report.test_plot import words
 from tests.rows import INT4, INT8
@@ -71,3 +76,32 @@ def test_a_recipe_is_run_at_each_size_and_what_cannot_be_is_told() -> None:
     assert len(list(Path("runs").glob("auto-model_size-*/row.json"))) == 2
     assert Path("runs/auto-frontier.png").is_file()
     assert Path("runs/auto-frontier.csv").read_text().count("\n") == 3
+
+    for found in rows_below([Path("runs")]):
+        entry = entry_of(found)
+        assert {f"{name}.weight" for name in entry.losses} == set(entry.quantization["weights"])
+
+    again = CliRunner().invoke(app, ["frontier", "auto.yaml", "--sizes", "1000:60000000:3", "--quiet", "--json"])
+    assert again.exit_code == 2
+    assert {row["name"] for row in json.loads(again.stdout)} == {
+        "auto-model_size-30000500",
+        "auto-model_size-60000000",
+    }
+
+
+@pytest.mark.usefixtures("workplace")
+def test_json_is_of_the_curve_and_of_what_is_drawn_beside_it(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    todo = ["frontier", "tiny.yaml", "--sizes", "1MB:2MB:2", "--json"]
+    monkeypatch.setattr(local, "run_local", lambda *_: [Outcome("tiny-1000000", INT4), Outcome("tiny-2000000", INT8)])
+    done = CliRunner().invoke(app, [*todo, "--beside", str(finished_run / "runs" / "tiny")])
+    assert done.exit_code == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {"tiny", "w4", "w8a8"} <= {row["name"] for row in rows}
+    assert Path("runs/tiny-frontier.png").is_file()
+
+    monkeypatch.setattr(local, "run_local", lambda *_: [Outcome("tiny-1000000", None, "no room")])
+    failed = CliRunner().invoke(app, todo)
+    assert (failed.exit_code, json.loads(failed.stdout)) == (2, [])
+    assert failed.stderr == "error: tiny-1000000: no room\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compress.errors import ArtefactError, ModelError, require
 from compress.passes.base import Progress, silent
@@ -41,6 +41,10 @@ class WrittenGguf:
         types = ", ".join(f"{count} {kind}" for kind, count in self.types.items())
         told = f"{self.path}: {self.num_bytes:,} bytes, {sum(self.types.values())} tensors: {types}"
         return [told, *(f"note: {note}" for note in self.notes)]
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"file": str(self.path), "bytes": self.num_bytes, "types": self.types, "notes": list(self.notes)}
 
 
 def write_gguf(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from compress.allocation.told import LayerLosses
 from compress.report.row import Row
 
 
@@ -26,11 +27,27 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Line:
+    """The first images that a generator made, beside each other.
+
+    made_for  the same for images of the same classes and seeds.
+    num       of the images.
+    png       the file's bytes.
+    """
+
+    made_for: str
+    num: int
+    png: bytes
+
+
+@dataclass(frozen=True)
 class Entry:
     """A row with what lies beside it.
 
     lock, quantization  of the artefact's manifest; None and empty where the artefact lies no longer beside its row.
     num_translations    of which `samples` are the first of each pair.
+    line                of a generator.
+    losses              by layer, of a budget that was shared out.
     """
 
     row: Row
@@ -38,6 +55,8 @@ class Entry:
     quantization: Mapping[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     num_translations: int = 0
+    line: Line | None = None
+    losses: Mapping[str, LayerLosses] = field(default_factory=dict)
 
     @property
     def data(self) -> tuple[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compress.allocation.told import LayerLosses
 from compress.report.page.panels import BUDGET_BYTES
 from compress.report.row import Row
 from compress.runtime.artefact import holds_model
@@ -14,6 +16,7 @@ from compress.runtime.artefact import holds_model
 PARTS = ("body", "embedding_head", "graph", "model", "tokenizer", "other")  # in the order of a bar
 BIT_STEPS = (1, 2, 3, 4, 5, 6, 8)  # the colours of a strip: a layer has that of the step that its bits reach
 _MARGIN = 1.05
+_NOTHING = 1e-6  # of the largest loss: less is not told apart
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,20 @@ class Dot:
 
 @dataclass(frozen=True)
 class Layer:
-    """num_bits: of a code, without scales.  step: of BIT_STEPS."""
+    """num_bits: of a code, without scales.  step: of BIT_STEPS.
+
+    nats  by choice, what a budget that was shared out took the layer to lose; empty where none was.
+    heat  from 0, the layer of the run that loses least in its worst choice, to 100, the one that loses most; None where
+          none is known.
+    """
 
     name: str
     num_bits: float
     group_size: int | None
     size_bytes: int
     step: int
+    nats: Mapping[str, float]
+    heat: float | None
 
 
 def bars(rows: Sequence[Row]) -> list[Bar]:
@@ -76,19 +86,33 @@ def dots(rows: Sequence[Row]) -> list[Dot]:
     ]
 
 
-def layers(quantization: Mapping[str, Any]) -> list[Layer]:
+def layers(quantization: Mapping[str, Any], losses: Mapping[str, LayerLosses]) -> list[Layer]:
     """The quantized weights of a manifest, in the order of their names with numbers read as numbers."""
     weights: Mapping[str, Mapping[str, Any]] = quantization.get("weights", {})
+    named = {name.removesuffix(".weight"): entry for name, entry in weights.items()}
+    heats = _heats({name: max(losses[name].nats.values()) for name in named if name in losses})
     return [
         Layer(
-            name.removesuffix(".weight"),
+            name,
             entry["num_bits"],
             entry["group_size"],
             entry["bytes"],
             max(step for step in BIT_STEPS if step <= max(1, entry["num_bits"])),
+            losses[name].nats if name in losses else {},
+            heats.get(name),
         )
-        for name, entry in sorted(weights.items(), key=lambda item: _natural(item[0]))
+        for name, entry in sorted(named.items(), key=lambda item: _natural(item[0]))
     ]
+
+
+def _heats(nats: Mapping[str, float]) -> dict[str, float]:
+    """From 0 to 100, by logarithms; of what is below a millionth of the most, 0."""
+    most = max(nats.values(), default=0.0)
+    if most <= 0:
+        return dict.fromkeys(nats, 0.0)
+    logs = {name: math.log10(max(each / most, _NOTHING)) for name, each in nats.items()}
+    least = min(logs.values())
+    return {name: 100 * (1 - each / least) if least < 0 else 100.0 for name, each in logs.items()}
 
 
 def _parts(row: Row) -> dict[str, int]:

@@ -17,9 +17,10 @@ from compress.errors import require
 from compress.files import write_text
 from compress.report.layouts import NONE
 from compress.report.page.differences import differences
-from compress.report.page.entry import Entry
+from compress.report.page.entry import Entry, Line
 from compress.report.page.panels import BUDGET_BYTES, panels
 from compress.report.page.strips import BIT_STEPS, PARTS, bars, dots, layers
+from compress.report.row import Row
 from compress.report.table import Table, sort, tables
 
 _HERE = Path(__file__).parent
@@ -68,7 +69,8 @@ def page(entries: Sequence[Entry]) -> str:
         locks={entry.row.artefact: _lock(entry) for entry in ordered},
         bars=[(kind, bars([row for row in rows if (row.task, row.model) == kind])) for kind in kinds],
         dots={task: dots([row for row in rows if row.task == task]) for task in tasks},
-        layers={entry.row.artefact: layers(entry.quantization) for entry in ordered},
+        layers={entry.row.artefact: layers(entry.quantization, entry.losses) for entry in ordered},
+        sheets=_sheets(ordered),
         part_names={part: _PART_NAMES.get(part, part) for part in PARTS},
         bit_steps=BIT_STEPS,
         differences=differences,
@@ -78,6 +80,22 @@ def page(entries: Sequence[Entry]) -> str:
 def task_title(task: str) -> str:
     """A task in words."""
     return _TITLES.get(task, task.replace("_", " ").capitalize())
+
+
+def _sheets(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The images that generators made of the same classes and seeds, a line each."""
+    found: dict[tuple[str, str], list[tuple[Row, Line]]] = {}
+    for entry in entries:
+        if entry.line is not None:
+            found.setdefault((entry.row.model, entry.line.made_for), []).append((entry.row, entry.line))
+    return [
+        {
+            "model": model,
+            "num": max(line.num for _, line in lines),
+            "lines": [(row, line.num, base64.b64encode(line.png).decode()) for row, line in lines],
+        }
+        for (model, _), lines in found.items()
+    ]
 
 
 def _grid(table: Table) -> dict[str, Any]:

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from compress.allocation.told import LayerLosses
 from compress.report.page import Entry, Sample, write_page
+from compress.report.sheet import line_of, write_samples
 from compress.tasks.base import Figure
 from tests.chromium import BROWSER, chromium
 from tests.rows import FLOAT, INT4, INT8, RANDOM, row
@@ -39,6 +42,24 @@ TRANSLATORS = [
     )
     for name, size, lost in (("t-w3", 150_000_000, 0.4), ("t-w4", 200_000_000, 0.1), ("t-w8", 500_000_000, 0.2))
 ]
+IMAGES = {"task": "image_generation", "model": "flow:digits"}
+SCORES = {"frechet_digits_mlp": Figure(1.7, 1.2, 2.4, 200)}
+DIGITS = {"evaluation_sha256": "ef", "recipe": {"task": {"image_generation": {"dataset": "digits"}}}}
+
+
+def generators(directory: Path) -> list[Entry]:
+    """Two, with the images of the same seeds; of the small one the budget was shared out."""
+    images = np.random.default_rng(0).normal(size=(30, 1, 8, 8))
+    losses = {f"layers.{number}": LayerLosses("4 bits", {"2 bits": 2.0**-number}) for number in range(39)}
+    found = []
+    for name, weights in (("g-float", {}), ("g-w4", WEIGHTS)):
+        write_samples(directory / f"{name}.npz", images.astype(np.float32), "the same")
+        one = row(name, **IMAGES, is_float=not weights, scores=SCORES, latency_ratio=None)
+        line = line_of(directory / f"{name}.npz")
+        found.append(Entry(one, DIGITS, weights, line=line, losses=losses if weights else {}))
+    return found
+
+
 ENTRIES = [*(Entry(one, LOCK) for one in (INT8, FLOAT, INT4, RANDOM)), *TRANSLATORS]
 
 
@@ -51,10 +72,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Any:
-    write_page(ENTRIES, tmp_path / "page.html")
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    write_page([*ENTRIES, *generators(tmp_path)], tmp_path / "page.html")
     size(browser, 1280)
     browser.get_log("browser")
     browser.get((tmp_path / "page.html").as_uri())
+    # once, on a busy machine, an element of the page was not there yet
+    WebDriverWait(browser, 20).until(lambda _: browser.execute_script("return document.readyState") == "complete")
     return browser
 
 
@@ -78,8 +103,9 @@ def names(browser: Any, selector: str) -> list[str]:
 
 def test_it_loads_without_a_complaint_and_runs_nothing_of_what_it_shows(opened: Any) -> None:
     assert opened.get_log("browser") == []
-    assert opened.title == "compress: 7 runs"
-    assert [len(found(figure, ".point")) for figure in found(opened, ".panel")] == [3, 3]
+    assert opened.title == "compress: 9 runs"
+    assert [len(found(figure, ".point")) for figure in found(opened, ".panel")] == [3, 3, 2]
+    assert [image.get_property("naturalWidth") for image in found(opened, "img")] == 2 * [20 * 128 + 19 * 8]
     assert opened.execute_script("return performance.getEntriesByType('resource').length") == 0
 
 
@@ -110,14 +136,15 @@ def test_filters_go_through_all_of_the_page(opened: Any) -> None:
     from selenium.webdriver.support.wait import WebDriverWait
 
     found(opened, "#filter-name")[0].send_keys("W4")
-    assert found(opened, "#count")[0].text == "2 of 7 runs"
-    assert set(names(opened, ".of-run")) == {"w4", "t-w4"}
-    assert [len(found(figure, ".point")) for figure in found(opened, ".panel")] == [1, 1]
+    assert found(opened, "#count")[0].text == "3 of 9 runs"
+    assert set(names(opened, ".of-run")) == {"w4", "t-w4", "g-w4"}
+    assert [len(found(figure, ".point")) for figure in found(opened, ".panel")] == [1, 1, 1]
+    assert names(opened, ".images") == ["g-w4"]
     found(opened, "#filter-kept")[0].click()
-    assert set(names(opened, ".of-run")) == {"t-w4"}
+    assert set(names(opened, ".of-run")) == {"t-w4", "g-w4"}
     assert not found(opened, ".panel")[0].is_displayed()
     found(opened, "#filter-task option[value=image_classification]")[0].click()
-    WebDriverWait(opened, 20).until(lambda _: found(opened, "#count")[0].text == "0 of 7 runs")
+    WebDriverWait(opened, 20).until(lambda _: found(opened, "#count")[0].text == "0 of 9 runs")
     assert not any(section.is_displayed() for section in found(opened, "main > section"))
 
 
@@ -136,7 +163,7 @@ def test_a_point_that_is_neared_tells_of_its_run(opened: Any) -> None:
 
 
 def test_the_frontier_leaves_out_what_another_run_beats_and_the_budget_is_drawn(opened: Any) -> None:
-    images, texts = found(opened, ".panel")
+    images, texts, _ = found(opened, ".panel")
     line = texts.find_element("css selector", ".frontier").get_attribute("points")
     assert len(line.split()) == 2  # t-w8 is larger and loses more than t-w4
     assert len(found(texts, ".budget")) == 1
@@ -147,6 +174,15 @@ def test_another_score_is_drawn_when_it_is_chosen(opened: Any) -> None:
     panel = found(opened, ".panel")[0]
     panel.find_elements("css selector", "select.score option")[1].click()
     assert len(found(panel, ".point")) == 2  # the float row has no difference
+
+
+def test_a_layer_that_loses_more_is_drawn_hotter_and_one_that_was_not_asked_is_hatched(opened: Any) -> None:
+    [strip] = found(opened, ".losses")
+    first, *others, last = found(strip, ".cell")
+    drawn = "return arguments.length && getComputedStyle(arguments[0])[arguments[1]]"
+    colours = [opened.execute_script(drawn, each, "backgroundColor") for each in (first, others[0], others[-1])]
+    assert len(set(colours)) == 3
+    assert "repeating-linear-gradient" in opened.execute_script(drawn, last, "backgroundImage")
 
 
 def test_translations_of_another_pair_are_shown_when_it_is_chosen(opened: Any) -> None:

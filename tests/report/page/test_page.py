@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.report.page import Entry, Sample, page
+from compress.allocation.told import LayerLosses
+from compress.report.page import Entry, Line, Sample, page
 from compress.report.page.differences import differences
 from compress.report.page.panels import lower_is_better, panels
 from compress.report.page.strips import bars, dots, layers
@@ -21,6 +22,8 @@ from tests.rows import FLOAT, INT4, INT8, RANDOM, row
 
 LOCK = {"evaluation_sha256": "ab", "recipe": {"task": {"image_classification": {"dataset": "demo"}}}}
 ENTRIES = [Entry(one, LOCK) for one in (INT8, FLOAT, INT4, RANDOM)]
+DIGITS = {"evaluation_sha256": "ef", "recipe": {"task": {"image_generation": {"dataset": "digits"}}}}
+GENERATOR = row("digits", task="image_generation", scores={"frechet_digits_mlp": Figure(1.7, 1.2, 2.4, 200)})
 TRANSLATOR = row("tiny-w4", task="translation", scores={"nll_per_token_lost": Figure(0.15, 0.13, 0.17, 400)})
 
 
@@ -47,9 +50,9 @@ def test_the_same_entries_give_the_same_page_in_whatever_order_they_come() -> No
 
 
 def test_the_page_names_nothing_to_be_loaded() -> None:
-    for tag, attributes in Read(page(ENTRIES)).tags:
-        assert tag not in ("img", "iframe", "object", "embed", "base")
-        assert "src" not in attributes
+    for tag, attributes in Read(page([*ENTRIES, Entry(GENERATOR, DIGITS, line=Line("digits", 2, b"png"))])).tags:
+        assert tag not in ("iframe", "object", "embed", "base")
+        assert str(attributes.get("src", "data:image/png;base64,")).startswith("data:image/png;base64,")
         assert attributes.get("href", "#").startswith(("#", "data:"))  # type: ignore[union-attr]
 
 
@@ -141,10 +144,41 @@ def test_dots_lie_on_an_axis_from_zero_that_holds_one_and_all_quartiles() -> Non
 def test_layers_come_in_the_order_of_their_numbers() -> None:
     entry = {"num_bits": 1.58, "group_size": 32, "bytes": 10}
     names = ["layers.10.a.weight", "layers.2.a.weight", "embed.weight"]
-    found = layers({"weights": dict.fromkeys(names, entry)})
+    found = layers({"weights": dict.fromkeys(names, entry)}, {})
     assert [layer.name for layer in found] == ["embed", "layers.2.a", "layers.10.a"]
     assert {layer.step for layer in found} == {1}
-    assert layers({}) == []
+    assert {layer.heat for layer in found} == {None}
+    assert layers({}, {}) == []
+
+
+def test_heat_is_of_what_a_layer_loses_in_its_worst_choice() -> None:
+    weights = {f"{name}.weight": {"num_bits": 4, "group_size": None, "bytes": 10} for name in "abcd"}
+    losses = {
+        name: LayerLosses("4 bits", {"2 bits": worst, "4 bits": 0.0})
+        for name, worst in (("a", 1e-1), ("b", 1e-3), ("c", 0.0), ("gone", 9.0))
+    }
+    a, b, c, d = layers({"weights": weights}, losses)
+    assert (a.heat, b.heat, c.heat, d.heat) == (pytest.approx(100), pytest.approx(100 * 4 / 6), 0.0, None)
+    assert a.nats == {"2 bits": 1e-1, "4 bits": 0.0}
+    text = page([Entry(INT4, LOCK, {"weights": weights}, losses=losses)])
+    assert 'data-tip="a, chosen 4 bits; nats: 0.1 in 2 bits, 0 in 4 bits"' in text
+    assert "d: not shared out" in text
+    assert "not shared out" not in page([Entry(INT4, LOCK, {"weights": weights})])
+    for alike in (0.0, 1.0):
+        losses = {name: LayerLosses("4 bits", {"4 bits": alike}) for name in "abcd"}
+        assert {layer.heat for layer in layers({"weights": weights}, losses)} == {100 * alike}
+
+
+def test_images_of_the_same_seeds_stand_below_each_other() -> None:
+    names = {"teacher": "a", "student": "a", "other": "b"}
+    rows = {name: replace(GENERATOR, name=name, artefact=name) for name in names}
+    lines = [Entry(rows[name], DIGITS, line=Line(seeds, 2, name.encode())) for name, seeds in names.items()]
+    tags = Read(page([*lines, Entry(GENERATOR, DIGITS)])).tags
+    sheets = [attributes["aria-label"] for _, attributes in tags if "Images of" in str(attributes.get("aria-label"))]
+    assert len(sheets) == 2
+    images = [attributes for tag, attributes in tags if tag == "img"]
+    assert [image["alt"] for image in images] == [f"2 images by {name}" for name in ("other", "student", "teacher")]
+    assert images[2]["src"] == "data:image/png;base64,dGVhY2hlcg=="
 
 
 def test_differences_by_hand() -> None:
