@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from compress.data.drawn import drawn_problems, parse_drawn
 from compress.data.pairs import parse_pair
 from compress.data.parallel import parallel_problems, parse_parallel
 from compress.data.spec import dataset_problems, parse_spec
@@ -22,6 +23,7 @@ from compress.recipe.sections import (
     TASKS,
     Budget,
     Calibration,
+    DenoisingSpec,
     Evaluate,
     Export,
     ImageClassificationSpec,
@@ -267,6 +269,7 @@ _SETS = {
     ImageClassificationSpec.name: _Sets(("dataset",), dataset_problems, parse_spec),
     TranslationSpec.name: _Sets(("dataset", "shots"), parallel_problems, parse_parallel),
     ImageGenerationSpec.name: _Sets(("dataset",), dataset_problems, parse_spec),
+    DenoisingSpec.name: _Sets(("dataset",), drawn_problems, parse_drawn),
 }
 
 
