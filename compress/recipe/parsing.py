@@ -285,7 +285,9 @@ def _check_calibration(section: Node | None, task: str | None, problems: Problem
     if section is None or task is None:
         return
     node = section.mapping.get("dataset")
-    if node is not None and isinstance(node.value, str):
+    written = node is not None and node.value != Calibration.dataset  # resolved recipes spell the default out
+    drawn = task == DenoisingSpec.name
+    if node is not None and isinstance(node.value, str) and (written or not drawn):
         for message in _SETS[task].problems(node.value, check_files):
             problems.add(node.place, f"calibration: {message}")
     length = section.mapping.get("max_seq_length")

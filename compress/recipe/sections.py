@@ -196,7 +196,7 @@ TASKS: dict[str, type[TaskSpec]] = {
 class Calibration:
     """The inputs that passes learn from; never those that the scores are taken on.
 
-    dataset         as in the task.
+    dataset         as in the task; samples of denoising are drawn, whatever stands here by default.
     num_samples     at most so many of them, drawn by `seed`; null: all.
     seed            of the draw and its order.
     batch_size      samples a step.

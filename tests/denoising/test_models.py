@@ -15,7 +15,7 @@ from compress.errors import ModelError, RecipeError
 from compress.models.denoisers.loading import layer_names, load_denoiser, read_shape
 from compress.models.denoisers.schedule import Schedule, schedule_of
 from compress.models.source import DENOISER_SHAPES, ModelSource
-from compress.recipe import parse
+from compress.recipe import dump, parse
 from tests.denoising.tiny import example, load_tiny
 
 
@@ -155,6 +155,8 @@ def test_models_and_tasks_go_together(model: str, told: str) -> None:
 
 
 def test_a_dataset_of_denoising_is_drawn() -> None:
-    text = "name: x\nmodel: random:tiny-unet\ntask: denoising\ncalibration: {dataset: demo}\n"
+    text = "name: x\nmodel: random:tiny-unet\ntask: denoising\ncalibration: {dataset: parquet:x}\n"
     with pytest.raises(RecipeError, match="samples of denoising are drawn: write drawn, or leave it out"):
         parse(text, check_files=False)
+    plain = parse("name: x\nmodel: random:tiny-unet\ntask: denoising\n", check_files=False)
+    assert parse(dump(plain), check_files=False) == plain  # as an artefact's manifest spells it out
