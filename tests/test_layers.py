@@ -28,6 +28,7 @@ BASE_MODULES = ("errors", "fingerprint", "place", "preflight", "progress", "resu
 BASE_MODULES += (
     "models.selectors",
     "models.source",
+    "models.denoisers.schedule",
     "exporter.lint",
     "pipeline",
     "plan",

@@ -19,7 +19,7 @@ from compress.published.rows import is_page, published_of, rows_of
 from compress.report.row import Row
 from compress.report.table import bench_table, render, show
 from compress.results import float_artefact_of, rows_below
-from compress.runtime.artefact import TRANSFORMER, open_artefact
+from compress.runtime.artefact import TRANSFORMER, UNET, open_artefact
 from compress.runtime.measure import bench
 from compress.runtime.verify import Verification
 
@@ -121,4 +121,9 @@ def benchmark(artefacts: Sequence[Path], threads: int, format: Format, quiet: bo
 
         opened = [open_artefact(path) for path in artefacts]
         return bench_table(bench_images(opened, threads, progress=reporter_for(quiet)), format)
+    if all((path / UNET).is_file() for path in artefacts):
+        from compress.runtime.denoising.measure import bench_steps
+
+        opened = [open_artefact(path) for path in artefacts]
+        return bench_table(bench_steps(opened, threads, progress=reporter_for(quiet)), format)
     return bench_table(bench(artefacts, threads=threads, progress=reporter_for(quiet)), format)

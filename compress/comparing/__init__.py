@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.comparing import generation, images, translation
+from compress.comparing import denoising, generation, images, translation
 from compress.comparing.compared import Compared, Pair
 from compress.comparing.layers import LayerErrors, layer_errors
 from compress.errors import ArtefactError
@@ -19,6 +19,7 @@ from compress.runtime.artefact import MANIFEST, Artefact, open_artefact
 
 FLOAT = "float"
 _TASKS: dict[str, Callable[[Sequence[Artefact], Sequence[Pair], int, Progress], Compared]] = {
+    "denoising": denoising.compared,
     "image_classification": images.compared,
     "image_generation": generation.compared,
     "translation": translation.compared,

@@ -10,6 +10,7 @@ from compress.exporter.graph import CLASSIFIER, Signature, to_graph
 from compress.exporter.half import to_float16
 from compress.exporter.halves import store_halves
 from compress.exporter.keep_float import keep_weights_float
+from compress.exporter.kept import can_keep_codes
 from compress.exporter.opsets import lower
 from compress.exporter.qdq import clip_floats, make_symmetric, move_floats
 from compress.exporter.simplify import simplify
@@ -25,8 +26,18 @@ if TYPE_CHECKING:
     from compress.targets import Target
 
 
-def build(model: nn.Module, example: tuple[Tensor, ...], target: Target, signature: Signature = CLASSIFIER) -> ir.Model:
+def build(
+    model: nn.Module,
+    example: tuple[Tensor, ...],
+    target: Target,
+    signature: Signature = CLASSIFIER,
+    *,
+    keep_codes: bool = False,
+) -> ir.Model:
     """The graph of `model` with its stored weights and quantized activations; `example` is one input, [1, …] each.
+
+    keep_codes  weights stay codes in memory too, where the target's runtime has operators that read them (see
+                `compress.exporter.kept`); else they are decoded when the model loads.
 
     Raises ModelError for a model that ONNX, or the target's opset or types, cannot express.
     """
@@ -37,6 +48,7 @@ def build(model: nn.Module, example: tuple[Tensor, ...], target: Target, signatu
         quantized_weights(model),
         folded=target.folds_constants,
         integer_bias=target.bias_type == "int32",
+        keep_codes=keep_codes and can_keep_codes(target),
     )
     if target.folds_constants and not target.is_half:
         store_halves(built.graph, [model.get_parameter(name) for name in halves(model)])

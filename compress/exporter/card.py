@@ -27,7 +27,9 @@ class Card:
     description: str = "An image classifier"
     random_weights: bool = False
     licence: str | None = None
-    task: Literal["image-classification", "translation", "unconditional-image-generation"] = "image-classification"
+    task: Literal["image-classification", "translation", "unconditional-image-generation", "text-to-image"] = (
+        "image-classification"
+    )
 
 
 def model_card(card: Card, content: Mapping[str, Any], scores: Scores) -> str:
@@ -153,4 +155,24 @@ _GENERATION = """\
 compress generate . --class 0 --seed 0 --num 8 -o out.png
 ```""".splitlines()
 
-_USAGE = {"image-classification": _IMAGES, "translation": _TEXT, "unconditional-image-generation": _GENERATION}
+_DENOISING = """\
+## Use
+
+One step; a pipeline of diffusers takes many, with the text encoder and the decoder of images that do not lie here.
+
+```python
+import numpy as np, onnxruntime
+
+session = onnxruntime.InferenceSession("unet/model.onnx")
+sizes = {given.name: given.shape[1:] for given in session.get_inputs()}
+inputs = {name: np.random.standard_normal((1, *shape)).astype(np.float32) for name, shape in sizes.items()}
+inputs["timestep"] = np.array([500], np.float32)
+[noise] = session.run(["out_sample"], inputs)
+```""".splitlines()
+
+_USAGE = {
+    "image-classification": _IMAGES,
+    "translation": _TEXT,
+    "unconditional-image-generation": _GENERATION,
+    "text-to-image": _DENOISING,
+}

@@ -33,10 +33,14 @@ MODULE = "module"  # the metadata key of the module whose weight a node reads
 
 @dataclass(frozen=True)
 class Signature:
-    """What a graph calls its inputs, in the order of the model's arguments, and its output."""
+    """What a graph calls its inputs, in the order of the model's arguments, and its output.
+
+    max_batch  up to which the model's own code computes as the graph will; None: whatever the batch.
+    """
 
     inputs: tuple[str, ...]
     output: str
+    max_batch: int | None = None
 
 
 CLASSIFIER = Signature(("pixel_values",), "logits")
@@ -55,7 +59,7 @@ def to_graph(
         # An exported size of 1 would be taken for a constant.
         example = tuple(torch.cat([each, each]) for each in example)
         # One name is enough: the others are found to be the same size, and a name that is not used is warned of.
-        sizes = [torch.export.Dim("batch"), *[torch.export.Dim.AUTO] * (len(example) - 1)]
+        sizes = [torch.export.Dim("batch", max=signature.max_batch), *[torch.export.Dim.AUTO] * (len(example) - 1)]
         dynamic = tuple({0: size} for size in sizes)
     else:
         dynamic = None

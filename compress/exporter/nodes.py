@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -49,6 +49,10 @@ def users(value: ir.Value) -> list[ir.Node]:
     return list(dict.fromkeys(node for node, _ in value.uses()))
 
 
+def transposes_matrix(node: ir.Node) -> bool:
+    return node.op_type == "Transpose" and tuple(attribute(node, "perm", ())) == (1, 0)
+
+
 def operators(graph: ir.Graph, *op_types: str) -> list[ir.Node]:
     """The graph's nodes of these types, in order, as they are now."""
     return [node for node in graph if node.domain == "" and node.op_type in op_types]
@@ -60,6 +64,20 @@ def replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
         value.type, value.shape = node.outputs[0].type, node.outputs[0].shape
     node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
     graph.remove(node, safe=True)
+
+
+class Constants(Protocol):
+    """What writes constants, and the nodes that decode them, into a graph, such as the `Builder` of text graphs."""
+
+    def initializer(self, array: NDArray[Any], name: str) -> ir.Value: ...
+
+    def once(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value: ...
+
+    def looked_up(self, stored: ir.Value, table: NDArray[Any]) -> ir.Value: ...
+
+    def shared_constant(self, array: NDArray[Any]) -> ir.Value: ...
+
+    def integers(self, *values: int) -> ir.Value: ...
 
 
 class Writer:

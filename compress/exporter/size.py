@@ -25,9 +25,17 @@ if TYPE_CHECKING:
 _ROWS = 8  # that show how a weight is decoded: codes of eight rows fill whole bytes
 
 
-def file_bytes(model: nn.Module, example: tuple[Tensor, ...], target: Target, signature: Signature = CLASSIFIER) -> int:
+def file_bytes(
+    model: nn.Module,
+    example: tuple[Tensor, ...],
+    target: Target,
+    signature: Signature = CLASSIFIER,
+    *,
+    keep_codes: bool = False,
+) -> int:
     """Of the model file that `export` would write of `model`.  Raises what `build` raises."""
-    size: int = finished(build(model, example, target, signature), target, __version__, signature=signature).ByteSize()
+    built = build(model, example, target, signature, keep_codes=keep_codes)
+    size: int = finished(built, target, __version__, signature=signature).ByteSize()
     return size
 
 

@@ -33,26 +33,44 @@ if TYPE_CHECKING:
 
 # A protobuf message, and so an ONNX file that holds its weights, is smaller than 2 GiB.
 LARGEST_FILE_BYTES = 1_900_000_000
+SMALLEST_EXTERNAL = 1024  # bytes of a tensor that goes into a file beside the graph
 
 
-def write(model: ir.Model, path: Path, target: Target, version: str, signature: Signature = CLASSIFIER) -> None:
+def write(
+    model: ir.Model,
+    path: Path,
+    target: Target,
+    version: str,
+    signature: Signature = CLASSIFIER,
+    *,
+    data: str | None = None,
+) -> None:
     """Tidy the model and write it to `path`: the same bytes for the same graph and `version` of this program.
 
-    Weights go into a file beside it, `path` + '.data', only if one file cannot hold them.
+    data  the file beside it that takes the weights; None: `path` + '.data', only if one file cannot hold them.
     """
-    proto = finished(model, target, version, path, signature)
+    proto = finished(model, target, version, path, signature, data=data)
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
 def finished(
-    model: ir.Model, target: Target, version: str, path: Path | None = None, signature: Signature = CLASSIFIER
+    model: ir.Model,
+    target: Target,
+    version: str,
+    path: Path | None = None,
+    signature: Signature = CLASSIFIER,
+    *,
+    data: str | None = None,
 ) -> onnx.ModelProto:
-    """The tidy model as the file holds it; where its weights are too large, and a path is given, they are written."""
+    """The tidy model as the file holds it; where its weights are too large or go into `data`, and a path is given, they
+    are written."""
     tidy(model, signature)
     model.ir_version, model.producer_name, model.producer_version = target.ir_version, "compress", version
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    if path is not None and size > LARGEST_FILE_BYTES:
-        ir.external_data.unload_from_model(model, path.parent, f"{path.name}.data")
+    if path is not None and (data is not None or size > LARGEST_FILE_BYTES):
+        ir.external_data.unload_from_model(
+            model, path.parent, data or f"{path.name}.data", size_threshold_bytes=SMALLEST_EXTERNAL
+        )
     proto: onnx.ModelProto = ir.to_proto(model)
     del proto.graph.value_info[:]  # it would repeat the initializers' types
     return proto

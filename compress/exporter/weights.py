@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from compress.exporter.decoder import Decoder, has_int8_form
 from compress.exporter.graph import DOMAIN, STORED_WEIGHT
-from compress.exporter.nodes import Writer, attribute, constant, producer, replace, users
+from compress.exporter.kept import read_codes
+from compress.exporter.nodes import Writer, attribute, constant, producer, replace, transposes_matrix, users
 from compress.exporter.simplify import grid
 
 if TYPE_CHECKING:
@@ -44,7 +45,12 @@ class Product:
 
 
 def store_weights(
-    model: ir.Model, weights: dict[str, QuantizedWeight], *, folded: bool = True, integer_bias: bool = True
+    model: ir.Model,
+    weights: dict[str, QuantizedWeight],
+    *,
+    folded: bool = True,
+    integer_bias: bool = True,
+    keep_codes: bool = False,
 ) -> None:
     """Replace every StoredWeight mark of `compress.exporter.graph` by decoders of `weights[its parameter]`.
 
@@ -52,6 +58,7 @@ def store_weights(
 
     folded        the reader folds constants, as ONNX Runtime does; else scales lie as DequantizeLinear reads them.
     integer_bias  of integer products; else it stays float.
+    keep_codes    float products read codes, where operators do (`compress.exporter.kept`).
     """
     marks = [node for node in model.graph if node.domain == DOMAIN and node.op_type == STORED_WEIGHT]
     if not marks:
@@ -65,10 +72,12 @@ def store_weights(
         if has_int8_form(decoder.quantized):
             for product in integer_products(weight):
                 _multiply_integers(product, decoder, integer_bias)
+        if keep_codes:
+            read_codes(model, weight, name, weights[name])
         for reader in users(weight):
-            if _transposes_matrix(reader) and reader.outputs[0].uses():
+            if transposes_matrix(reader) and reader.outputs[0].uses():
                 replace(model.graph, reader, decoder.float32(transposed=True))
-            elif not _transposes_matrix(reader):
+            elif not transposes_matrix(reader):
                 _read(reader, weight, decoder.float32())
 
 
@@ -76,7 +85,7 @@ def integer_products(weight: ir.Value) -> list[Product]:
     """The consumers of `weight`, maybe transposed, that integer kernels can run."""
     products = []
     for node in users(weight):
-        if _transposes_matrix(node):
+        if transposes_matrix(node):
             found = [(reader, node.outputs[0], True) for reader in users(node.outputs[0])]
         else:
             found = [(node, weight, False)]
@@ -85,10 +94,6 @@ def integer_products(weight: ir.Value) -> list[Product]:
             if scale is not None and _multiplies(reader, operand, transposed):
                 products.append(Product(reader, transposed, scale))
     return products
-
-
-def _transposes_matrix(node: ir.Node) -> bool:
-    return node.op_type == "Transpose" and tuple(attribute(node, "perm", ())) == (1, 0)
 
 
 def _read(node: ir.Node, before: ir.Value, after: ir.Value) -> None:

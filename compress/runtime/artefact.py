@@ -35,6 +35,7 @@ FORMAT = 1
 MANIFEST, MODEL = "compress.json", "model.onnx"
 ENCODER, DECODER = "encoder_model.onnx", "decoder_model_merged.onnx"  # the two graphs of an encoder–decoder model
 TRANSFORMER = "transformer/model.onnx"  # of a generator of images, in the layout of diffusers
+UNET = "unet/model.onnx"  # of a denoiser of latents, in the same
 TOKENIZER, TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"  # the second where the output has its own
 _PARTIAL = f"{MANIFEST}.partial"  # all that a killed write can leave behind; no part of the artefact
 _OWN_HASH = "manifest_sha256"
@@ -56,7 +57,9 @@ class Artefact:
     @property
     def model_path(self) -> Path:
         """The graph that gives the answers: of an encoder–decoder model the decoder's."""
-        return self.directory / next(name for name in (MODEL, TRANSFORMER, DECODER) if name in self.manifest["files"])
+        return self.directory / next(
+            name for name in (MODEL, TRANSFORMER, UNET, DECODER) if name in self.manifest["files"]
+        )
 
     @property
     def model_files(self) -> tuple[str, ...]:
@@ -178,7 +181,7 @@ def with_scores(artefact: Artefact, scores: Scores, float_sha256: str | None = N
 
 
 def _has_model(files: Iterable[str]) -> bool:
-    return MODEL in files or TRANSFORMER in files or {ENCODER, DECODER} <= set(files)
+    return bool({MODEL, TRANSFORMER, UNET} & set(files)) or {ENCODER, DECODER} <= set(files)
 
 
 def holds_model(name: str) -> bool:

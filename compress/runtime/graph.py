@@ -97,6 +97,20 @@ def drop_large_tensors(model: Any) -> None:
                 tensor.ClearField(field)
 
 
+def stored_bytes_by_name(path: Path) -> dict[str, int]:
+    """Bytes of what the file stores: of weights by their names, of a nameless constant by that of an operator that
+    reads it, where that has the name of a module.
+
+    Raises ArtefactError for a file that is no ONNX model.
+    """
+    graph = load_graph(path).graph
+    readers = {name: node.name for node in graph.node if "." in node.name for name in node.input}
+    found: Counter[str] = Counter()
+    for name, tensor in _stored(graph).items():
+        found[name if "." in name else readers.get(name, name)] += _tensor_bytes(tensor)
+    return dict(found)
+
+
 @dataclass(frozen=True)
 class _Tensor:
     shape: Shape

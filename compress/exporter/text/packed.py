@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from compress.exporter.codecs import MULTIPLIER_BITS, Coding, coding_of, disk_scales, pack, plane_widths
-from compress.exporter.text.builder import FLOAT, Builder
+from compress.exporter.nodes import Constants
+from compress.exporter.text.builder import FLOAT
 from compress.exporter.text.ternary import decoded_codes
 from compress.numerics.weight import odd
 
@@ -75,7 +76,7 @@ def kernel_bits(num_bits: int, block: int) -> int:
     return 4 if num_bits <= 4 else 8
 
 
-def pack_weight(builder: Builder, name: str, quantized: QuantizedWeight, whole: bool = False) -> Packed | None:
+def pack_weight(builder: Constants, name: str, quantized: QuantizedWeight, whole: bool = False) -> Packed | None:
     """Write the constants of a weight [rows, columns] and the nodes that decode them; None if no kernel fits.
 
     whole: no half of a mid-rise scale may be missing.
@@ -127,7 +128,7 @@ def stacked(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None:
     )
 
 
-def unpacked_zeros(builder: Builder, packed: Packed) -> ir.Value | None:
+def unpacked_zeros(builder: Constants, packed: Packed) -> ir.Value | None:
     """The zero points one a byte, uint8 [rows, blocks, 1]."""
     if packed.zeros is None:
         return None
@@ -140,7 +141,7 @@ def unpacked_zeros(builder: Builder, packed: Packed) -> ir.Value | None:
     return builder.once("Reshape", value, builder.integers(packed.rows, packed.blocks, 1))
 
 
-def _codes(builder: Builder, name: str, quantized: QuantizedWeight, bits: int, block: int, blocks: int) -> ir.Value:
+def _codes(builder: Constants, name: str, quantized: QuantizedWeight, bits: int, block: int, blocks: int) -> ir.Value:
     rows, columns = quantized.shape
     codes = quantized.codes.detach().cpu()
     if blocks * block != columns:  # a filled column's weight must be zero: the zero point of the last group
@@ -159,7 +160,7 @@ def _codes(builder: Builder, name: str, quantized: QuantizedWeight, bits: int, b
 
 
 def _widened(
-    builder: Builder,
+    builder: Constants,
     name: str,
     planes: Sequence[NDArray[np.uint8]],
     coding: Coding,
@@ -200,7 +201,7 @@ def widening_table(
     return pack(wide, bits)[0].reshape(1 << index_bits, -1)
 
 
-def _scales(builder: Builder, name: str, quantized: QuantizedWeight, block: int, blocks: int) -> ir.Value:
+def _scales(builder: Constants, name: str, quantized: QuantizedWeight, block: int, blocks: int) -> ir.Value:
     """float32 [rows, blocks], spread over the groups' blocks at load."""
     rows = quantized.shape[0]
     array = disk_scales(quantized.scales.detach().cpu().numpy())
@@ -217,7 +218,7 @@ def _scales(builder: Builder, name: str, quantized: QuantizedWeight, block: int,
     return _spread(builder, value, rows, groups, (quantized.group_size or 0) // block, blocks)
 
 
-def _spread(builder: Builder, value: ir.Value, rows: int, groups: int, repeats: int, blocks: int) -> ir.Value:
+def _spread(builder: Constants, value: ir.Value, rows: int, groups: int, repeats: int, blocks: int) -> ir.Value:
     """[rows, groups] → [rows, blocks], each group's value `repeats` times."""
     if repeats == 1:
         return value
@@ -227,7 +228,7 @@ def _spread(builder: Builder, value: ir.Value, rows: int, groups: int, repeats: 
     return _first_columns(builder, value, groups * repeats, blocks)
 
 
-def _multipliers(builder: Builder, name: str, multipliers: Tensor) -> ir.Value:
+def _multipliers(builder: Constants, name: str, multipliers: Tensor) -> ir.Value:
     """float32 [rows, groups] from 4 bits each."""
     array = multipliers.detach().cpu().numpy()
     [plane] = pack(array - np.uint8(1), MULTIPLIER_BITS)
@@ -240,7 +241,7 @@ def _multipliers(builder: Builder, name: str, multipliers: Tensor) -> ir.Value:
 
 
 def _zeros(
-    builder: Builder, name: str, quantized: QuantizedWeight, bits: int, block: int, blocks: int
+    builder: Constants, name: str, quantized: QuantizedWeight, bits: int, block: int, blocks: int
 ) -> ir.Value | None:
     if quantized.zero_points is None:
         return None
@@ -269,12 +270,12 @@ def codes_of_bytes(bits: int, index_bits: int = 8) -> NDArray[np.uint8]:
     return codes
 
 
-def _looked_up(builder: Builder, stored: ir.Value, table: NDArray[Any], *shape: int) -> ir.Value:
+def _looked_up(builder: Constants, stored: ir.Value, table: NDArray[Any], *shape: int) -> ir.Value:
     """What `table` [256, …] has for each byte, in a shape."""
     return builder.once("Reshape", builder.looked_up(stored, table), builder.integers(*shape))
 
 
-def _first_columns(builder: Builder, value: ir.Value, columns: int, wanted: int) -> ir.Value:
+def _first_columns(builder: Constants, value: ir.Value, columns: int, wanted: int) -> ir.Value:
     """The first `wanted` of the columns of [rows, columns]."""
     if columns == wanted:
         return value

@@ -28,7 +28,7 @@ from compress.exporter.codecs.ternary import (
     kernel_bytes,
     trits_of_bytes,
 )
-from compress.exporter.text.builder import Builder
+from compress.exporter.nodes import Constants
 from compress.numerics.weight import FOUR
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ PLACES: Bytes = (1 << np.arange(WORDS)).astype(np.uint8)[:, None]  # of these bi
 
 
 def decoded_codes(
-    builder: Builder, name: str, codes: NDArray[np.int8], packing: Packing, bits: int, shape: tuple[int, ...]
+    builder: Constants, name: str, codes: NDArray[np.int8], packing: Packing, bits: int, shape: tuple[int, ...]
 ) -> ir.Value:
     """Ternary codes, row after row, as a kernel of `bits` bits reads them: uint8 of `shape`."""
     stored = pack_ternary(codes, packing)
@@ -60,7 +60,7 @@ def decoded_codes(
     return builder.once("Reshape", value, builder.integers(*shape))
 
 
-def _fours(builder: Builder, stored: ir.Value, words: int, packing: Packing, bits: int) -> tuple[ir.Value, int]:
+def _fours(builder: Constants, stored: ir.Value, words: int, packing: Packing, bits: int) -> tuple[ir.Value, int]:
     """The bytes of all words, and the number of codes in them."""
     main = builder.looked_up(stored, word_table(bits))
     if packing == "3:4-words":

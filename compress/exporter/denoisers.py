@@ -1,0 +1,140 @@
+"""export_denoiser(): a UNet that denoises latents → the directory that ships, in the layout of diffusers' pipelines.
+
+model_index.json                  the parts that lie here
+unet/model.onnx, model.onnx_data  the noise: (sample, timestep, encoder_hidden_states) → out_sample
+unet/config.json                  that of diffusers' UNet2DConditionModel
+scheduler/scheduler_config.json   as the source has it, if it has one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import ParityError, require
+from compress.exporter.card import Card
+from compress.exporter.directory import appearing, describe, write_json
+from compress.models.denoisers.schedule import SCHEDULER
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from compress.exporter.graph import Signature
+    from compress.models.denoisers.loading import LoadedDenoiser
+    from compress.runtime.artefact import Artefact
+    from compress.targets import Target
+
+INDEX = "model_index.json"
+LARGEST_BATCH = 63  # diffusers copies larger ones before upsampling: the same values by another way
+# MatMulNBits rounds activations to int8, a scale a block.
+ROUNDING_LIMIT = 0.05  # of the noise's spread, root mean square
+
+
+def export_denoiser(
+    model: nn.Module,
+    source: LoadedDenoiser,
+    example: tuple[Tensor, ...],
+    directory: str | Path,
+    *,
+    target: Target | str,
+    lock: Mapping[str, Any] | None = None,
+    card: Card | None = None,
+    force: bool = False,
+) -> Artefact:
+    """Write the artefact of `model` into `directory`, which appears all at once, and return it.
+
+    source   what the model was loaded as: its scheduler and the pipeline's name go along.
+    example  inputs (sample [N, C, H, W], timestep [N], encoder_hidden_states [N, L, D]), on which the file and the
+             torch model are compared, and whose sizes the graph takes.
+    lock     what decided the result: recipe, seed, versions, hashes of the data.
+    card     what the model card says beside the numbers.
+    force    replace a directory that is there.
+
+    Raises ArtefactError for a directory that exists; ModelError for a model that ONNX cannot express; ParityError if
+    the file and the torch model are not the same function.
+    """
+    require("torch", "exporting a model", "torch")
+    require("onnxscript", "exporting a model", "torch")
+    from compress import __version__, targets
+    from compress.exporter.build import build
+    from compress.exporter.tidy import write
+    from compress.runtime.artefact import UNET, open_artefact
+    from compress.runtime.denoising import open_unet
+
+    signature = denoiser_signature()
+    directory, card = Path(directory), card or Card(task="text-to-image")
+    target = targets.load(target) if isinstance(target, str) else target
+    with appearing(directory, force) as partial:
+        graph = partial / UNET
+        graph.parent.mkdir()
+        built = build(model, tuple(each[:1] for each in example), target, signature, keep_codes=True)
+        write(built, graph, target, __version__, signature, data=f"{graph.name}_data")
+        rounds = any(node.op_type == "MatMulNBits" for node in built.graph)
+        del built
+        model_bytes = sum(file.stat().st_size for file in graph.parent.iterdir())
+        check_noise(model, open_unet(graph), example, str(directory / UNET), rounds=rounds, half=target.is_half)
+        _write_configs(partial, model, source)
+        describe(partial, model, target, card, model_bytes, lock, None)
+    return open_artefact(directory)
+
+
+def denoiser_signature() -> Signature:
+    """What the graph calls its inputs and its output."""
+    from compress.exporter.graph import Signature
+    from compress.runtime.denoising.unet import INPUTS, OUTPUT
+
+    return Signature(INPUTS, OUTPUT, LARGEST_BATCH)
+
+
+def check_noise(
+    model: nn.Module,
+    unet: Callable[..., NDArray[np.float32]],
+    example: tuple[Tensor, ...],
+    where: str,
+    *,
+    rounds: bool,
+    half: bool = False,
+) -> float:
+    """How far the file and the torch model are apart, root mean square, as a share of the noise's spread.
+
+    rounds  whether operators of the file round activations that the torch model does not (MatMulNBits).
+    half    whether the file computes in float16.
+
+    Raises ParityError if they are further apart than `ROUNDING_LIMIT`, where the file rounds, or else than
+    `compress.exporter.parity` allows.
+    """
+    import torch
+
+    from compress.exporter.parity import distance, outputs_of
+
+    samples = [tuple(each[i : i + 1] for each in example) for i in range(len(example[0]))]
+    with torch.no_grad():
+        reference, unrounded = outputs_of(model, lambda: np.concatenate([model(*each).numpy() for each in samples]))
+    found = np.concatenate([unet(*(part.numpy() for part in each)) for each in samples])
+    apart = distance(found, reference, unrounded, where, half=half)
+    rounds = rounds and unrounded is None
+    limit = ROUNDING_LIMIT if rounds else apart.limit
+    if apart.rms_difference > limit if rounds else apart.is_too_far:
+        of_spread = rounds or unrounded is not None
+        raise ParityError(
+            f"{where}: not the same function as the torch model: on {len(found)} inputs the noise differs by "
+            f"{apart.rms_difference if of_spread else apart.max_difference:.2g} of its "
+            f"{'spread' if of_spread else 'largest'}; allowed is {limit:.2g}"
+        )
+    return apart.rms_difference
+
+
+def _write_configs(directory: Path, model: Any, source: LoadedDenoiser) -> None:
+    config = {key: value for key, value in model.config.items() if not key.startswith("_")}
+    write_json(directory / "unet" / "config.json", {"_class_name": type(model).__name__, **config})
+    index: dict[str, Any] = {"_class_name": source.pipeline, "unet": ["diffusers", "OnnxRuntimeModel"]}
+    scheduler = source.schedule.config
+    if scheduler is not None:
+        (directory / SCHEDULER).parent.mkdir()
+        write_json(directory / SCHEDULER, scheduler)
+        index["scheduler"] = ["diffusers", scheduler["_class_name"]]
+    write_json(directory / INDEX, index)

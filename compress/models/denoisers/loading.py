@@ -1,0 +1,152 @@
+"""load_denoiser: from what a recipe says to a UNet that denoises latents.
+
+random:SHAPE     a config of `shapes/`, with its scheduler, and fresh weights: for size, speed, memory and parity.
+path:DIRECTORY   of a pipeline of diffusers, with unet/ and scheduler/, or the directory of the UNet itself.
+hf:ORG/NAME@REV  such a pipeline on the Hugging Face hub.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import ModelError, require, unknown
+from compress.models.denoisers.schedule import SCHEDULER, Schedule, read_config, read_schedule, schedule_of
+from compress.models.source import DENOISER_SHAPES, ModelSource
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CONFIG, INDEX = "config.json", "model_index.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+SHARDS = f"{WEIGHTS}.index.json"
+# What of a repository is downloaded: no other variants of the weights, no other parts.
+_WANTED = (
+    INDEX,
+    SCHEDULER,
+    *(f"unet/{name}" for name in (CONFIG, WEIGHTS, SHARDS)),
+    "unet/diffusion_*-of-*.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class LoadedDenoiser:
+    """model: in eval mode, float32.  pipeline: what diffusers calls the whole.  See `LoadedModel` for the rest."""
+
+    model: Any
+    schedule: Schedule
+    pipeline: str
+    random_weights: bool
+    description: str
+    licence: str | None = None
+
+
+def load_denoiser(source: ModelSource) -> LoadedDenoiser:
+    """Raises ModelError for a model that cannot be had, is damaged or no such UNet, or holds weights that are no
+    numbers; MissingExtra without torch or diffusers."""
+    _require()
+    from compress.models.denoisers.unet import blank_unet, filled_at_random
+    from compress.models.load import check_finite
+
+    if source.kind == "random":
+        shape = read_shape(source.name)
+        model = filled_at_random(blank_unet(shape["unet"], source.source), source.seed)
+        schedule = schedule_of(shape["scheduler"], source.source)
+        return LoadedDenoiser(model, schedule, shape["pipeline"], True, f"{shape['description']}, random weights")
+    directory = _directory(source)
+    unet = _unet_directory(directory)
+    config = read_config(unet / CONFIG)
+    model = blank_unet(config, str(unet / CONFIG))
+    model = filled_at_random(model, source.seed) if source.weights == "random" else _filled(model, unet)
+    loaded = _described(directory, unet, source, model)
+    check_finite(loaded.model, source.source)
+    return loaded
+
+
+def layer_names(source: ModelSource) -> Mapping[str, nn.Module]:
+    """What selectors can match; no weights are made or read.  Raises ModelError."""
+    _require()
+    from compress.models.denoisers.unet import blank_unet
+    from compress.models.layers import weighted_layers
+
+    if source.kind == "random":
+        return weighted_layers(blank_unet(read_shape(source.name)["unet"], source.source), True)
+    unet = _unet_directory(_directory(source))
+    return weighted_layers(blank_unet(read_config(unet / CONFIG), str(unet / CONFIG)), True)
+
+
+def read_shape(name: str) -> dict[str, Any]:
+    """description, pipeline, unet and scheduler of a `random:`.  Raises ModelError for an unknown one."""
+    if name not in DENOISER_SHAPES:
+        raise ModelError(unknown("shape", name, DENOISER_SHAPES))
+    text = files("compress.models.denoisers").joinpath("shapes", f"{name}.json").read_text(encoding="utf-8")
+    shape: dict[str, Any] = json.loads(text)
+    return shape
+
+
+def _require() -> None:
+    require("torch", "loading a model", "torch")
+    require("diffusers", "UNets of diffusers", "generation")
+
+
+def _directory(source: ModelSource) -> Path:
+    if source.kind == "path":
+        return Path(source.name).expanduser()
+    require("huggingface_hub", "hf: models", "torch")
+    from huggingface_hub import snapshot_download
+
+    from compress.models.hub import from_hub
+
+    def fetched() -> str:
+        return str(snapshot_download(source.name, revision=source.revision, allow_patterns=list(_WANTED)))
+
+    return Path(from_hub(source.source, source.name, fetched))
+
+
+def _unet_directory(directory: Path) -> Path:
+    """Where the UNet lies in the directory.  Raises ModelError where there is none."""
+    if (directory / "unet" / CONFIG).is_file():
+        return directory / "unet"
+    if (directory / CONFIG).is_file():
+        return directory
+    if not directory.is_dir():
+        raise ModelError(f"{directory}: no such directory: name one that holds unet/{CONFIG}, or the UNet's own")
+    told = "a pipeline without a UNet" if (directory / INDEX).is_file() else "no model of diffusers"
+    raise ModelError(f"{directory}: {told}: it holds neither unet/{CONFIG} nor {CONFIG}")
+
+
+def _filled(model: Any, unet: Path) -> nn.Module:
+    from compress.models.denoisers.unet import unfilled
+    from compress.models.sources.path import fill, read_state_dict
+
+    model = unfilled(model)
+    state: dict[str, Tensor] = {}
+    for name in _weight_files(unet):
+        state |= read_state_dict(unet / name)
+    fill(model, state, str(unet))
+    return model  # type: ignore[no-any-return]  # of diffusers, which has no types
+
+
+def _weight_files(unet: Path) -> list[str]:
+    if (unet / WEIGHTS).is_file():
+        return [WEIGHTS]
+    if (unet / SHARDS).is_file():
+        return sorted({str(name) for name in read_config(unet / SHARDS).get("weight_map", {}).values()})
+    raise ModelError(f"{unet}: holds no {WEIGHTS}: weights are read from safetensors, whole or in shards")
+
+
+def _described(directory: Path, unet: Path, source: ModelSource, model: nn.Module) -> LoadedDenoiser:
+    schedule, pipeline = Schedule(), "StableDiffusionPipeline"
+    if unet != directory:
+        schedule = read_schedule(directory)
+        if (directory / INDEX).is_file():
+            pipeline = str(read_config(directory / INDEX).get("_class_name", pipeline))
+    name = source.name if source.kind == "hf" else directory.name
+    revision = f", {source.revision}" if source.revision else ""
+    is_random = source.weights == "random"
+    told = f"UNet of {name}{revision}{', random weights' if is_random else ''}"
+    return LoadedDenoiser(model, schedule, pipeline, is_random, told)

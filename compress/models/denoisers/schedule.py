@@ -1,0 +1,69 @@
+"""Schedule: the timesteps that a denoiser was trained on, as its scheduler_config.json says.  No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.errors import ModelError
+
+SCHEDULER = "scheduler/scheduler_config.json"
+NUM_TRAIN_TIMESTEPS = 1000  # of diffusers' schedulers, where nothing else is said
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """config  of diffusers' scheduler, as it ships; None: the source has none.
+    num_train_timesteps  the denoiser knows timesteps 0 … this − 1.
+    """
+
+    config: Mapping[str, Any] | None = None
+    num_train_timesteps: int = NUM_TRAIN_TIMESTEPS
+
+    def timesteps(self, count: int) -> NDArray[np.float32]:
+        """[count] whole timesteps, spread evenly from noise to image: the middles of as many equal parts."""
+        places = (np.arange(count, dtype=np.float64)[::-1] + 0.5) / count
+        return np.floor(places * self.num_train_timesteps).astype(np.float32)
+
+
+def read_schedule(directory: Path) -> Schedule:
+    """Of a pipeline's directory; one that has no scheduler: diffusers' 1000 timesteps.  Raises ModelError."""
+    path = directory / SCHEDULER
+    return schedule_of(read_config(path), str(path)) if path.is_file() else Schedule()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON file of diffusers'.  Raises ModelError for one that is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: holds no mapping")
+    return found
+
+
+def schedule_of(config: Mapping[str, Any], where: str) -> Schedule:
+    """Raises ModelError for a scheduler that a UNet of diffusers cannot be sampled by."""
+    name = config.get("_class_name")
+    if not isinstance(name, str) or "Scheduler" not in name:
+        raise ModelError(f"{where}: _class_name is {name}: the name of a scheduler of diffusers is wanted")
+    if name.startswith("FlowMatch"):
+        raise ModelError(
+            f"{where}: the scheduler is {name}, whose steps follow velocities: a UNet2DConditionModel wants one of "
+            f"noise levels, such as DDIMScheduler or PNDMScheduler"
+        )
+    prediction = config.get("prediction_type", PREDICTIONS[0])
+    if prediction not in PREDICTIONS:
+        raise ModelError(f"{where}: prediction_type is {prediction}: one of {', '.join(PREDICTIONS)} is wanted")
+    count = config.get("num_train_timesteps", NUM_TRAIN_TIMESTEPS)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ModelError(f"{where}: num_train_timesteps is {count}: a number of timesteps is wanted")
+    return Schedule(dict(config), count)
