@@ -25,6 +25,7 @@ evaluate: {{latency_runs: 5}}
 """
 
 
+@pytest.mark.slow
 def test_a_recipe_gives_an_artefact_and_a_row(tmp_path: Path) -> None:
     row = run(parse(RECIPE.format(size="null")), output=tmp_path)
     assert row.random_weights
