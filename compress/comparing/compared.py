@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from compress.tasks.base import Scores
 
@@ -31,3 +35,18 @@ class Compared:
 
 NUM_CHANGED = 10
 Pair = tuple[int, int]  # places of an artefact and of the one that it is compared with
+
+
+def most_changed(
+    changes: NDArray[np.floating], told: Callable[[int], tuple[str, str, str, str]]
+) -> tuple[Changed, ...]:
+    """The samples that changed most, of equal ones the first.
+
+    changes  [samples].
+    told     by a sample's place: which it is, what is right, and both answers.
+    """
+    found = []
+    for place in np.argsort(-changes, kind="stable")[:NUM_CHANGED].tolist():
+        item, truth, one, other = told(place)
+        found.append(Changed(item, float(changes[place]), truth, one, other))
+    return tuple(found)

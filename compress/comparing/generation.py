@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from compress.comparing.compared import NUM_CHANGED, Changed, Compared, Pair
+from compress.comparing.compared import Compared, Pair, most_changed
 from compress.jobs import recipe_of
 from compress.jobs.generation import samples_of, task_of_artefact
 from compress.passes.base import Progress
@@ -24,20 +22,15 @@ def compared(artefacts: Sequence[Artefact], pairs: Sequence[Pair], threads: int,
     recipe = recipe_of(artefacts[0])
     task = task_of_artefact(artefacts[0], recipe)
     images = [samples_of(task, recipe, artefact, threads, progress) for artefact in artefacts]
-    errors = squared_errors(images[0], images[1])
     seen = [task.extractor(each)[1] for each in images[:2]]
-    changed = tuple(
-        Changed(
-            f"seed {task.seeds[place]}",
-            float(errors[place]),
-            f"class {task.classes[place]}",
-            *(f"seen as {classes[place]}" for classes in seen),
-        )
-        for place in np.argsort(-errors, kind="stable")[:NUM_CHANGED]
-    )
+
+    def told(place: int) -> tuple[str, str, str, str]:
+        one, other = (f"seen as {classes[place]}" for classes in seen)
+        return f"seed {task.seeds[place]}", f"class {task.classes[place]}", one, other
+
     return Compared(
         scores=tuple(map(task.score, images)),
         differences=tuple(task.compare(images[ours], images[theirs]) for ours, theirs in pairs),
-        changed=changed,
+        changed=most_changed(squared_errors(images[0], images[1]), told),
         unit=UNIT,
     )

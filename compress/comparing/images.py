@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compress.comparing.compared import NUM_CHANGED, Changed, Compared, Pair
+from compress.comparing.compared import Compared, Pair, most_changed
 from compress.jobs.images import task_of_artefact
 from compress.passes.base import Progress
 from compress.runtime.artefact import Artefact
@@ -40,17 +40,12 @@ def compared(artefacts: Sequence[Artefact], pairs: Sequence[Pair], threads: int,
             first_five = [task.ranks(outputs[place], labels) < 5 for place in (ours, theirs)]
             found["top5_difference"] = paired_difference(*first_five)
         differences.append(found)
-    divergence = kl_nats(outputs[0], outputs[1])
-    changed = tuple(
-        Changed(
-            f"image {place}",
-            float(divergence[place]),
-            task.labels[labels[place]],
-            *(_told(own[place], task.labels) for own in outputs[:2]),
-        )
-        for place in np.argsort(-divergence, kind="stable")[:NUM_CHANGED]
-    )
-    return Compared(scores, tuple(differences), changed, UNIT)
+
+    def told(place: int) -> tuple[str, str, str, str]:
+        one, other = (_told(own[place], task.labels) for own in outputs[:2])
+        return f"image {place}", task.labels[labels[place]], one, other
+
+    return Compared(scores, tuple(differences), most_changed(kl_nats(outputs[0], outputs[1]), told), UNIT)
 
 
 def _told(logits: Float, labels: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from compress.errors import ParityError, require
 from compress.exporter.card import Card
 from compress.exporter.directory import appearing, describe, write_json
-from compress.models.denoisers.schedule import SCHEDULER
+from compress.models.denoisers.schedule import SCHEDULER, own_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,8 +129,8 @@ def check_noise(
 
 
 def _write_configs(directory: Path, model: Any, source: LoadedDenoiser) -> None:
-    config = {key: value for key, value in model.config.items() if not key.startswith("_")}
-    write_json(directory / "unet" / "config.json", {"_class_name": type(model).__name__, **config})
+    config = {"_class_name": type(model).__name__, **own_settings(model.config)}
+    write_json(directory / "unet" / "config.json", config)
     index: dict[str, Any] = {"_class_name": source.pipeline, "unet": ["diffusers", "OnnxRuntimeModel"]}
     scheduler = source.schedule.config
     if scheduler is not None:

@@ -15,7 +15,7 @@ from compress.exporter import Card
 from compress.exporter.denoisers import denoiser_signature, export_denoiser
 from compress.models.denoisers.loading import LoadedDenoiser, load_denoiser
 from compress.models.denoisers.loading import layer_names as names_of
-from compress.models.denoisers.schedule import Schedule
+from compress.models.denoisers.schedule import Schedule, own_settings, read_schedule
 from compress.passes.base import Progress
 from compress.recipe import DenoisingSpec, Recipe
 from compress.runtime.artefact import Artefact
@@ -50,7 +50,8 @@ class DenoisingJob:
 
     @property
     def model(self) -> nn.Module:
-        return self.source.model  # type: ignore[no-any-return]  # of diffusers, which has no types
+        model: nn.Module = self.source.model
+        return model
 
     @property
     def card(self) -> Card:
@@ -87,14 +88,15 @@ class DenoisingJob:
         raise ModelError("latents have no texts")
 
     def another(self, source: ModelSource, allow_code: bool) -> nn.Module:
-        return load_denoiser(source).model  # type: ignore[no-any-return]  # as above
+        model: nn.Module = load_denoiser(source).model
+        return model
 
     def data_sha256(self) -> dict[str, str]:
         found = {"evaluation": self.task.fingerprint()}
         return {**found, "calibration": self._calibration.fingerprint()} if self.recipe.passes else found
 
     def decided_by(self) -> Any:
-        return {key: value for key, value in self.source.model.config.items() if not key.startswith("_")}
+        return own_settings(self.source.model.config)
 
     def export(self, model: nn.Module, directory: Path, lock: Mapping[str, Any]) -> Artefact:
         target = self.recipe.device()
@@ -207,8 +209,6 @@ def task_of(recipe: Recipe, source: LoadedDenoiser) -> Denoising:
 
 def task_of_artefact(artefact: Artefact, recipe: Recipe) -> Denoising:
     """The recipe's task, for the latents that the artefact takes."""
-    from compress.models.denoisers.schedule import read_schedule
-
     unet, spec = open_unet(artefact), _spec(recipe)
     timesteps = read_schedule(artefact.directory).timesteps(spec.num_samples)
     return Denoising(unet.latent_shape, unet.states_shape, timesteps, spec.seed)

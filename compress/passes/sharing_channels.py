@@ -8,8 +8,10 @@ file, as it would be built.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ def shared_out(
     excess   bytes by which the file would then miss its budget, negative where it is smaller.
     budget   bytes.
     """
-    none, most = [0] * len(plan.groups), [steps[-1] for steps in _levels(plan)]
+    groups = [_Group.of(plan, place) for place in range(len(plan.groups))]
+    none, most = [0] * len(groups), [group.levels[-1] for group in groups]
     over = excess(none)
     if over <= 0:
         return none
@@ -73,7 +76,7 @@ def shared_out(
         if -small[1] <= _CLOSE * budget or large[0] - small[0] <= 1:
             break
         share = -small[1] / (large[1] - small[1])
-        counts = _least_loss(plan, weights, small[0] + math.floor(share * (large[0] - small[0])))
+        counts = _least_loss(groups, weights, small[0] + math.floor(share * (large[0] - small[0])))
         left, found = weights(counts), excess(counts)
         if found <= 0 and left > small[0]:
             small, best = (left, found), counts
@@ -84,78 +87,81 @@ def shared_out(
     return best
 
 
-def _levels(plan: Plan) -> list[list[int]]:
-    """By group, how many channels may go: none first."""
-    found = []
-    for group in plan.groups:
-        found.append(sorted({plan.count(group, asked) for asked in range(plan.most(group.size) + 1)}))
-    return found
+@dataclass(frozen=True)
+class _Group:
+    """levels  how many channels may go, none first.
+    coarse  at most _LEVELS of them, the first and the last among these.
+    lost    by the number of channels that go, the sum of their scores.
+    """
+
+    levels: list[int]
+    coarse: list[int]
+    lost: list[float]
+
+    @staticmethod
+    def of(plan: Plan, place: int) -> _Group:
+        group, scores = plan.groups[place], sorted(plan.scores[place].tolist())
+        levels = sorted({plan.count(group, asked) for asked in range(plan.most(group.size) + 1)})
+        stride = max(1, math.ceil((len(levels) - 1) / (_LEVELS - 1)))
+        return _Group(levels, sorted({*levels[::stride], levels[-1]}), [0.0, *itertools.accumulate(scores)])
 
 
-def _some(steps: list[int]) -> list[int]:
-    """At most _LEVELS of them, the first and the last among these."""
-    stride = max(1, math.ceil((len(steps) - 1) / (_LEVELS - 1)))
-    return sorted({*steps[::stride], steps[-1]})
-
-
-def _least_loss(plan: Plan, weights: Callable[[Sequence[int]], int], room: int) -> list[int]:
+def _least_loss(groups: Sequence[_Group], weights: Callable[[Sequence[int]], int], room: int) -> list[int]:
     """The counts of the least loss that leave at most `room` weights; most go where nothing else fits."""
     import numpy as np
 
     from compress.allocation.knapsack import TooSmall, choose
 
-    levels = [_some(steps) for steps in _levels(plan)]
-    width = max(map(len, levels))
-    losses = np.full((len(levels), width), np.inf)
-    lost = [np.concatenate([[0.0], np.cumsum(np.sort(scores.numpy()))]) for scores in plan.scores]
-    for place, steps in enumerate(levels):
-        losses[place, : len(steps)] = lost[place][steps]
-    every = range(len(levels))
-    chosen = [steps[-1] for steps in levels]
-    best = (float(losses[every, [len(steps) - 1 for steps in levels]].sum()), chosen)
+    losses = np.full((len(groups), max(len(group.coarse) for group in groups)), np.inf)
+    for place, group in enumerate(groups):
+        losses[place, : len(group.coarse)] = [group.lost[count] for count in group.coarse]
+    chosen = [group.levels[-1] for group in groups]
+    best = (_lost(groups, chosen), chosen)
     for _ in range(_ROUNDS):
-        sizes, base = _beside(weights, levels, chosen, width)
+        sizes, base = _beside(weights, [group.coarse for group in groups], chosen)
         try:
             picked = choose(losses, sizes, room - base)
         except TooSmall:
             break
-        counts = [steps[choice] for steps, choice in zip(levels, picked, strict=True)]
+        counts = [group.coarse[choice] for group, choice in zip(groups, picked, strict=True)]
         if weights(counts) <= room:
-            best = min(best, (float(losses[every, picked].sum()), counts))
+            best = min(best, (_lost(groups, counts), counts))
         if counts == chosen:
             break
         chosen = counts
-    return _filled(_levels(plan), lost, best[1], weights, room)
+    return _filled(groups, best[1], weights, room)
+
+
+def _lost(groups: Sequence[_Group], counts: Sequence[int]) -> float:
+    return sum(group.lost[count] for group, count in zip(groups, counts, strict=True))
 
 
 def _filled(
-    levels: list[list[int]],
-    lost: Sequence[NDArray[np.float64]],
-    counts: list[int],
-    weights: Callable[[Sequence[int]], int],
-    room: int,
+    groups: Sequence[_Group], counts: list[int], weights: Callable[[Sequence[int]], int], room: int
 ) -> list[int]:
     """The counts, and as long as there is room for it one step less of the group that then loses most less a weight."""
     while True:
         now, better = weights(counts), []
-        for place, (steps, count) in enumerate(zip(levels, counts, strict=True)):
-            at = steps.index(count)
-            fewer = [*counts[:place], steps[at - 1], *counts[place + 1 :]]
-            if at and (then := weights(fewer)) <= room:
-                better.append(((lost[place][count] - lost[place][steps[at - 1]]) / max(1, then - now), fewer))
+        for place, (group, count) in enumerate(zip(groups, counts, strict=True)):
+            if count:
+                step = group.levels[group.levels.index(count) - 1]
+                fewer = [*counts[:place], step, *counts[place + 1 :]]
+                then = weights(fewer)
+                if then <= room:
+                    better.append(((group.lost[count] - group.lost[step]) / max(1, then - now), fewer))
         if not better:
             return counts
         counts = max(better)[1]
 
 
 def _beside(
-    weights: Callable[[Sequence[int]], int], levels: list[list[int]], chosen: list[int], width: int
+    weights: Callable[[Sequence[int]], int], levels: list[list[int]], chosen: list[int]
 ) -> tuple[NDArray[np.int64], int]:
     """[groups, choices] weights that each group's choice leaves of its own, and what is left of all else, where the
     other groups are as chosen: their sum at the choice itself is right."""
     import numpy as np
 
-    sizes = np.zeros((len(levels), width), dtype=np.int64)
+    sizes = np.zeros((len(levels), max(map(len, levels))), dtype=np.int64)
     for place, steps in enumerate(levels):
         for choice, count in enumerate(steps):
             sizes[place, choice] = weights([*chosen[:place], count, *chosen[place + 1 :]])

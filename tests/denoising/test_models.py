@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from compress.errors import ModelError, RecipeError
-from compress.models.denoisers.loading import layer_names, load_denoiser, read_shape
+from compress.models.denoisers.loading import layer_names, load_denoiser
 from compress.models.denoisers.schedule import Schedule, schedule_of
+from compress.models.shapes import read_shape
 from compress.models.source import DENOISER_SHAPES, ModelSource
 from compress.recipe import dump, parse
 from tests.denoising.tiny import example, load_tiny
@@ -24,11 +25,11 @@ def saved(directory: Path, **scheduler: Any) -> Path:
     loaded = load_tiny()
     (directory / "unet").mkdir(parents=True)
     (directory / "scheduler").mkdir()
-    config = {"_class_name": "UNet2DConditionModel", **read_shape("tiny-unet")["unet"]}
+    config = {"_class_name": "UNet2DConditionModel", **read_shape("denoisers", "tiny-unet", DENOISER_SHAPES)["unet"]}
     (directory / "unet" / "config.json").write_text(json.dumps(config))
     state = {name: value.half() for name, value in loaded.model.state_dict().items()}
     save_file(state, directory / "unet" / "diffusion_pytorch_model.safetensors")
-    known = {**read_shape("tiny-unet")["scheduler"], **scheduler}
+    known = {**read_shape("denoisers", "tiny-unet", DENOISER_SHAPES)["scheduler"], **scheduler}
     (directory / "scheduler" / "scheduler_config.json").write_text(json.dumps(known))
     (directory / "model_index.json").write_text(json.dumps({"_class_name": "SomePipeline", "unet": ["diffusers", "X"]}))
     return directory

@@ -15,7 +15,7 @@ from torch import nn
 from compress.applying import apply_one
 from compress.errors import ModelError, RecipeError
 from compress.models.channels import ChannelGroup, channel_groups, remove_channels
-from compress.models.layers import raw_weight, weighted_layers
+from compress.models.layers import weighted_layers
 from compress.models.resnet_cifar import CifarResNet
 from compress.passes import PruneChannels
 from compress.passes.base import Context, Room
@@ -30,7 +30,7 @@ def resnet() -> nn.Module:
 
 
 def num_weights(model: nn.Module) -> int:
-    return sum(raw_weight(layer).numel() for layer in weighted_layers(model).values())  # type: ignore[union-attr]
+    return sum(layer.weight.numel() for layer in weighted_layers(model).values())
 
 
 def with_budget(budget: int) -> Context:
@@ -93,9 +93,8 @@ def test_no_other_counts_that_fit_lose_less_where_groups_have_weights_of_their_o
 def test_a_file_fits_and_groups_that_matter_little_lose_most() -> None:
     model = resnet()
     with torch.no_grad():
-        layer = model.get_submodule("layer3.0.conv1")
-        layer.weight[16:] *= 1e-3  # type: ignore[operator, index]
-        model.get_submodule("layer3.0.conv2").weight[:, 16:] *= 1e-3  # type: ignore[operator, index]
+        model.get_parameter("layer3.0.conv1.weight")[16:] *= 1e-3
+        model.get_parameter("layer3.0.conv2.weight")[:, 16:] *= 1e-3
     before = 4 * num_weights(model) + 1000
     where = with_budget(int(0.7 * before))
     model = apply_one(PruneChannels(ratio="auto", round_to=1), model, where)

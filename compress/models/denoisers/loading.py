@@ -7,15 +7,15 @@ hf:ORG/NAME@REV  such a pipeline on the Hugging Face hub.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.errors import ModelError, require, unknown
-from compress.models.denoisers.schedule import SCHEDULER, Schedule, read_config, read_schedule, schedule_of
+from compress.errors import ModelError, require
+from compress.files import read_mapping
+from compress.models.denoisers.schedule import SCHEDULER, Schedule, read_schedule, schedule_of
+from compress.models.shapes import read_shape
 from compress.models.source import DENOISER_SHAPES, ModelSource
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ def load_denoiser(source: ModelSource) -> LoadedDenoiser:
     from compress.models.load import check_finite
 
     if source.kind == "random":
-        shape = read_shape(source.name)
+        shape = read_shape("denoisers", source.name, DENOISER_SHAPES)
         model = filled_at_random(blank_unet(shape["unet"], source.source), source.seed)
         schedule = schedule_of(shape["scheduler"], source.source)
         return LoadedDenoiser(model, schedule, shape["pipeline"], True, f"{shape['description']}, random weights")
     directory = _directory(source)
     unet = _unet_directory(directory)
-    config = read_config(unet / CONFIG)
+    config = read_mapping(unet / CONFIG, ModelError)
     model = blank_unet(config, str(unet / CONFIG))
     model = filled_at_random(model, source.seed) if source.weights == "random" else _filled(model, unet)
     loaded = _described(directory, unet, source, model)
@@ -74,18 +74,11 @@ def layer_names(source: ModelSource) -> Mapping[str, nn.Module]:
     from compress.models.layers import weighted_layers
 
     if source.kind == "random":
-        return weighted_layers(blank_unet(read_shape(source.name)["unet"], source.source), True)
+        return weighted_layers(
+            blank_unet(read_shape("denoisers", source.name, DENOISER_SHAPES)["unet"], source.source), True
+        )
     unet = _unet_directory(_directory(source))
-    return weighted_layers(blank_unet(read_config(unet / CONFIG), str(unet / CONFIG)), True)
-
-
-def read_shape(name: str) -> dict[str, Any]:
-    """description, pipeline, unet and scheduler of a `random:`.  Raises ModelError for an unknown one."""
-    if name not in DENOISER_SHAPES:
-        raise ModelError(unknown("shape", name, DENOISER_SHAPES))
-    text = files("compress.models.denoisers").joinpath("shapes", f"{name}.json").read_text(encoding="utf-8")
-    shape: dict[str, Any] = json.loads(text)
-    return shape
+    return weighted_layers(blank_unet(read_mapping(unet / CONFIG, ModelError), str(unet / CONFIG)), True)
 
 
 def _require() -> None:
@@ -119,7 +112,7 @@ def _unet_directory(directory: Path) -> Path:
     raise ModelError(f"{directory}: {told}: it holds neither unet/{CONFIG} nor {CONFIG}")
 
 
-def _filled(model: Any, unet: Path) -> nn.Module:
+def _filled(model: nn.Module, unet: Path) -> nn.Module:
     from compress.models.denoisers.unet import unfilled
     from compress.models.sources.path import fill, read_state_dict
 
@@ -128,14 +121,14 @@ def _filled(model: Any, unet: Path) -> nn.Module:
     for name in _weight_files(unet):
         state |= read_state_dict(unet / name)
     fill(model, state, str(unet))
-    return model  # type: ignore[no-any-return]  # of diffusers, which has no types
+    return model
 
 
 def _weight_files(unet: Path) -> list[str]:
     if (unet / WEIGHTS).is_file():
         return [WEIGHTS]
     if (unet / SHARDS).is_file():
-        return sorted({str(name) for name in read_config(unet / SHARDS).get("weight_map", {}).values()})
+        return sorted({str(name) for name in read_mapping(unet / SHARDS, ModelError).get("weight_map", {}).values()})
     raise ModelError(f"{unet}: holds no {WEIGHTS}: weights are read from safetensors, whole or in shards")
 
 
@@ -144,7 +137,7 @@ def _described(directory: Path, unet: Path, source: ModelSource, model: nn.Modul
     if unet != directory:
         schedule = read_schedule(directory)
         if (directory / INDEX).is_file():
-            pipeline = str(read_config(directory / INDEX).get("_class_name", pipeline))
+            pipeline = str(read_mapping(directory / INDEX, ModelError).get("_class_name", pipeline))
     name = source.name if source.kind == "hf" else directory.name
     revision = f", {source.revision}" if source.revision else ""
     is_random = source.weights == "random"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import ModelError
+from compress.files import read_mapping
 
 SCHEDULER = "scheduler/scheduler_config.json"
 NUM_TRAIN_TIMESTEPS = 1000  # of diffusers' schedulers, where nothing else is said
@@ -33,21 +33,15 @@ class Schedule:
         return np.floor(places * self.num_train_timesteps).astype(np.float32)
 
 
+def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what diffusers notes of itself: class, version, where it came from."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
 def read_schedule(directory: Path) -> Schedule:
     """Of a pipeline's directory; one that has no scheduler: diffusers' 1000 timesteps.  Raises ModelError."""
     path = directory / SCHEDULER
-    return schedule_of(read_config(path), str(path)) if path.is_file() else Schedule()
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A JSON file of diffusers'.  Raises ModelError for one that is missing or damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path}: holds no mapping")
-    return found
+    return schedule_of(read_mapping(path, ModelError), str(path)) if path.is_file() else Schedule()
 
 
 def schedule_of(config: Mapping[str, Any], where: str) -> Schedule:

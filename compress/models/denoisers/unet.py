@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import ModelError
+from compress.models.denoisers.schedule import own_settings
 from compress.models.loaded import told
 from compress.models.paging import page, wants_paging
 
@@ -43,9 +44,8 @@ def blank_unet(config: Mapping[str, Any], where: str) -> Any:
                 f"{where}: {key} is {config[key]}: this UNet takes more than a sample, its timestep and one text's "
                 f"states: only such as Stable Diffusion 1.5's, without it, can be compressed here"
             )
-    known = {key: value for key, value in config.items() if not key.startswith("_")}
     with told(where), torch.device("meta"):
-        model = UNet2DConditionModel(**known)
+        model = UNet2DConditionModel(**own_settings(config))
     return _takes_tensors(model).eval()
 
 

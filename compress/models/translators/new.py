@@ -23,7 +23,7 @@ from compress.models.translators.building import blank_model, family_of, quiet, 
 from compress.models.translators.convert import marian_tokenizers
 from compress.models.translators.loaded import SETTINGS, LoadedTranslator
 from compress.models.translators.prompts import default_prompt
-from compress.models.translators.shape import read_shape
+from compress.models.translators.shape import shape_of
 
 _SPECIALS = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 # Sentences of fewer characters than this are what a vocabulary is learned from; SentencePiece's own limit is in bytes.
@@ -95,7 +95,7 @@ def _texts(source: ModelSource) -> Iterator[str]:
 
 
 def _shape(source: ModelSource) -> dict[str, Any]:
-    shape = read_shape(source.name)
+    shape = shape_of(source)
     if shape["config"]["model_type"] != "marian":
         raise ModelError(f"{source.source}: a new translator is a Marian: write new:marian-small")
     return shape

@@ -16,11 +16,10 @@ description   one line for the model card.
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 from typing import Any
 
-from compress.errors import ModelError, unknown
 from compress.models.loaded import told
+from compress.models.shapes import read_shape
 from compress.models.source import SHAPES, ModelSource
 from compress.models.translators.building import blank_model, family_of, quiet, random_model
 from compress.models.translators.loaded import SETTINGS, LoadedTranslator
@@ -30,7 +29,7 @@ from compress.models.translators.shape_tokenizer import made_tokenizer
 
 def load(source: ModelSource) -> LoadedTranslator:
     """Raises ModelError for an unknown shape."""
-    shape = read_shape(source.name)
+    shape = shape_of(source)
     config = _config(shape)
     tokens = {number: token for token, number in shape["tokens"].items()}
     tokenizer = made_tokenizer(shape, config)
@@ -57,16 +56,12 @@ def load(source: ModelSource) -> LoadedTranslator:
 def blank(source: ModelSource) -> Any:
     """The model on the meta device."""
     with told(source.source), quiet():
-        return blank_model(_config(read_shape(source.name)), source.source)
+        return blank_model(_config(shape_of(source)), source.source)
 
 
-def read_shape(name: str) -> dict[str, Any]:
+def shape_of(source: ModelSource) -> dict[str, Any]:
     """Raises ModelError for an unknown one."""
-    if name not in SHAPES:
-        raise ModelError(unknown("shape", name, SHAPES))
-    text = files("compress.models.translators").joinpath("shapes", f"{name}.json").read_text(encoding="utf-8")
-    shape: dict[str, Any] = json.loads(text)
-    return shape
+    return read_shape("translators", source.name, SHAPES)
 
 
 def _config(shape: dict[str, Any]) -> Any:

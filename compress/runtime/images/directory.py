@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compress.errors import ArtefactError
+from compress.files import read_mapping
 from compress.models.generators.sampling import Sampling
 from compress.runtime.artefact import TRANSFORMER
 from compress.runtime.images.scheduler import CLASS_NAME, FlowMatchEuler
@@ -44,7 +44,10 @@ def read_parts(directory: Path) -> Parts:
         if not (directory / name).is_file():
             what = "no such directory" if not directory.is_dir() else f"holds no {name}"
             raise ArtefactError(f"{directory}: {what}: name the directory of a generator, with all its parts")
-    index, scheduler = _read(directory / INDEX), _read(directory / SCHEDULER)
+    index, scheduler = (
+        read_mapping(directory / INDEX, ArtefactError),
+        read_mapping(directory / SCHEDULER, ArtefactError),
+    )
     euler = FlowMatchEuler.from_config(scheduler, str(directory / SCHEDULER))
     names = index.get("id2label")
     numbers = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
@@ -57,13 +60,3 @@ def read_parts(directory: Path) -> Parts:
         raise ArtefactError(f"{directory / INDEX}: guidance_scale is {guidance}: a number is wanted, or null")
     labels = tuple(str(names[number]) for number in numbers)
     return Parts(euler, Sampling(steps, guidance, euler.shift), labels)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ArtefactError(f"{path}: holds no mapping")
-    return found
