@@ -6,10 +6,12 @@ runs/<name>/stages/      finished stages of a run that is not finished
 runs/<name>/losses.json  of a budget that was shared out: what each choice of each layer was predicted to lose
 runs/<model>-float-<hash>/   the same for the float model that others are compared with; recipes share it
 runs/.shared/            what passes found out of a model that other recipes begin with too
+runs/.shared/stages/     models after their passes, where a run was asked to keep them for recipes that begin alike
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import traceback
 from collections.abc import Iterator
@@ -27,7 +29,7 @@ from compress.fingerprint import fingerprint, versions
 from compress.jobs import Job, kind_of
 from compress.launching import IN_PROCESS, Trainings
 from compress.models.state import weights_sha256
-from compress.place import RUNS, Place, as_json, model_slug, place_of
+from compress.place import RUNS, SHARED, Place, RunOptions, as_json, model_slug, place_of
 from compress.progress import Reporter
 from compress.recipe import Recipe, dump
 from compress.report.row import Row, row_of, write_row
@@ -41,8 +43,6 @@ from compress.training.settings import Track
 if TYPE_CHECKING:
     from torch import nn
 
-SHARED = ".shared"  # beside the runs: what passes found out of a model that other recipes begin with too
-
 
 def run(
     recipe: Recipe,
@@ -50,6 +50,7 @@ def run(
     output: Path = RUNS,
     force: bool = False,
     allow_code: bool = False,
+    keep_stages: bool = False,
     reporter: Reporter | None = None,
     command: str = "compress.run, from Python",
 ) -> Row:
@@ -61,6 +62,8 @@ def run(
     output      takes a directory for each recipe, and one for each float model that they are compared with.
     force       replace a finished result that another recipe, code or data made.
     allow_code  let the recipe run its own Python file (`factory:`).
+    keep_stages leave the model after each pass in `output`/.shared/stages, where runs of recipes that begin with the
+                same passes on the same model and data find it.  These look there in any case.
     command     what the row says makes it again.
 
     Raises CompressError for whatever is wrong with the recipe, the model or the data.
@@ -68,24 +71,23 @@ def run(
     if recipe.targets:
         raise CompressError(f"{recipe.name} names several targets: run each of recipe.each()")
     place = place_of(recipe, output, command)
-    return run_at(place, force=force, allow_code=allow_code, reporter=reporter or Reporter())
+    options = RunOptions(output, force, allow_code, keep_stages)
+    return run_at(place, options, reporter or Reporter())
 
 
-def run_at(
-    place: Place, *, force: bool, allow_code: bool, reporter: Reporter, trainings: Trainings = IN_PROCESS
-) -> Row:
+def run_at(place: Place, options: RunOptions, reporter: Reporter, trainings: Trainings = IN_PROCESS) -> Row:
     """As `run`, at a place that is known."""
     recipe = place.recipe
     compared = recipe.evaluate.float_model
     count = len(recipe.passes) + 3 + compared
     with at_work(place, reporter):
-        kept = place.finished(force=force)
+        kept = place.finished(force=options.force)
         if kept is not None:
             reporter.say(f"{recipe.name}: finished before with the same recipe, code and data: not done again")
             return kept
         require("torch", "compressing a model", "torch")
         with reporter.stage("load", 1, count):
-            loaded = load(recipe, allow_code)
+            loaded = load(recipe, options.allow_code)
         baseline = None
         if compared:
             with reporter.stage("float", 2, count):
@@ -96,7 +98,11 @@ def run_at(
             with reporter.stage("export", count - 1, count):
                 staged = export_model(place, loaded, last)
         with reporter.stage("measure", count, count):
-            return finish(place, staged, loaded, baseline, reporter)
+            row = finish(place, staged, loaded, baseline, reporter)
+        if options.keep_stages:
+            place.stages.keep(last.stages)
+        place.stages.clear()
+        return row
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,9 @@ def float_baseline(place: Place, loaded: Loaded, reporter: Reporter) -> Row:
         with deterministic():
             last = Applied(loaded.job.model, fingerprint(name, loaded.weights_sha256))
             staged = export_model(place, lonely, last)
-        return finish(place, staged, lonely, None, reporter, is_float=True)
+        row = finish(place, staged, lonely, None, reporter, is_float=True)
+        place.stages.clear()
+        return row
 
 
 def float_recipe(recipe: Recipe) -> Recipe:
@@ -154,10 +162,14 @@ def float_recipe(recipe: Recipe) -> Recipe:
 
 @dataclass(frozen=True)
 class Applied:
-    """A model, and the hash of everything that made it what it is."""
+    """A model, and the hash of everything that made it what it is.
+
+    stages  of its passes that a recipe may share with others: until one shares out a budget, which is a recipe's own.
+    """
 
     model: nn.Module
     fingerprint: str
+    stages: tuple[Stage, ...] = ()
 
 
 def compress_model(
@@ -196,7 +208,8 @@ def compress_model(
     shared = place.directory.parent / SHARED / begun.directory_name
     context = replace(context, track=track, launch=launch, room=room, shared=shared, beside=place.directory)
     model = apply_resumably(model, recipe.passes, context, stages, place.stages, reporter, first, count)
-    return Applied(model, (stages or [begun])[-1].fingerprint)
+    common = itertools.takewhile(lambda each: not each[0].shares_budget(), zip(recipe.passes, stages, strict=True))
+    return Applied(model, (stages or [begun])[-1].fingerprint, tuple(stage for _, stage in common))
 
 
 def stages_of(recipe: Recipe, begun: Stage) -> list[Stage]:
@@ -278,7 +291,6 @@ def finish(
     compared = None if is_float else "" if baseline is None else baseline.name
     record = {**place.decided_by, "float": compared}
     write_text(place.directory / RECORD, json.dumps(record, indent=2, sort_keys=True) + "\n")
-    place.stages.clear()
     return row
 
 

@@ -18,6 +18,7 @@ from compress.runtime.artefact import open_artefact
 from compress.stages import StageStore
 
 RUNS = Path("runs")
+SHARED = ".shared"  # beside the runs: what passes found out of a model that other recipes begin with too
 # How messages name the parts of `decided_by`.
 _TOLD = {"recipe": "recipe values", "code": "code", "versions": "library versions", "files": "model files"}
 _TOLD |= {"data": "data"}
@@ -42,7 +43,7 @@ class Place:
 
     @property
     def stages(self) -> StageStore:
-        return StageStore(self.directory / "stages")
+        return StageStore(self.directory / "stages", self.directory.parent / SHARED / "stages")
 
     def finished(self, *, force: bool = False) -> Row | None:
         """The row of a result that is there and the same; None if there is none, or `force` replaces it.
@@ -77,6 +78,7 @@ class RunOptions:
     output: Path = RUNS
     force: bool = False
     allow_code: bool = False
+    keep_stages: bool = False
 
     def typed(self) -> list[str]:
         """Those that a row's command must repeat."""

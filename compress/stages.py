@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +32,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageStore:
-    """Finished stages below `directory`."""
+    """Finished stages below `directory`, and those below `kept` that other runs have left there."""
 
     directory: Path
+    kept: Path | None = None
 
     def finished(self, stage: Stage) -> Path | None:
         """Where the stage's result lies, or None if it is still to be done."""
-        path = self.directory / stage.directory_name
-        return path if path.is_dir() else None
+        places = (self.directory, self.kept)
+        paths = (place / stage.directory_name for place in places if place is not None)
+        return next((path for path in paths if path.is_dir()), None)
 
     @contextmanager
     def writing(self, stage: Stage) -> Iterator[Path]:
@@ -61,8 +63,17 @@ class StageStore:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def keep(self, stages: Iterable[Stage]) -> None:
+        """Move those that are finished here to where other runs find them."""
+        assert self.kept is not None  # what has no such place is not asked
+        self.kept.mkdir(parents=True, exist_ok=True)
+        for stage in stages:
+            ours, kept = (place / stage.directory_name for place in (self.directory, self.kept))
+            if ours.is_dir() and not kept.is_dir():
+                os.replace(ours, kept)
+
     def clear(self) -> None:
-        """Remove everything."""
+        """Remove everything that is not kept."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _scratch(self, stage: Stage) -> Path:

@@ -107,6 +107,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done, with forecasts.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the result of another recipe, code or data.")] = False,
     allow_code: AllowCode = False,
+    keep_stages: Annotated[
+        bool, typer.Option("--keep-stages", help="Keep the model after each pass, for recipes that begin alike.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     launcher: Annotated[
@@ -125,14 +128,15 @@ def run(
 ) -> int | None:
     """Compress a model, measure what comes out, and print the table.
 
-    A run that was stopped goes on after its last finished stage; a finished one is not done again.
+    A run that was stopped goes on after its last finished stage; a finished one is not done again. What --keep-stages
+    leaves lies in OUTPUT/.shared/stages, a whole model each, until you remove it; later runs look there by themselves.
     """
     from compress import preflight
     from compress.cli import running
 
     jobs = preflight.read_jobs(recipes, overrides or ())
     trainings = running.trainings(launcher, config_file, num_processes, track)
-    options = running.Options(output, force, allow_code, quiet, trainings)
+    options = running.Options(output, force, allow_code, keep_stages, quiet, trainings)
     todo = jobs if dry_run else running.unfinished(jobs, options)
     if todo:
         require("torch", "compress run", "torch")

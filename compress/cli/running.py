@@ -82,13 +82,7 @@ def run_all(jobs: Sequence[Job], options: Options) -> list[Row]:
     for place in places:
         reporter.say(place.recipe.name)
         try:
-            row = run_at(
-                place,
-                force=options.force,
-                allow_code=options.allow_code,
-                reporter=reporter,
-                trainings=options.trainings,
-            )
+            row = run_at(place, options, reporter, options.trainings)
         except CompressError:
             raise
         except Exception as error:

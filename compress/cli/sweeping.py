@@ -39,6 +39,9 @@ def sweep(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Let recipes run their own Python files (factory:).")
     ] = False,
+    keep_stages: Annotated[
+        bool, typer.Option("--keep-stages", help="Keep the model after each pass, for recipes that begin alike.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while working.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int | None:
@@ -46,7 +49,8 @@ def sweep(
 
     A recipe that fails does not stop the others: what went wrong is told at the end. The same command again goes on:
     finished runs are not done again. Runs beside each other on one machine disturb each other's times: where these
-    matter, let each take all of a machine (--cpus-per-run), or use the local engine.
+    matter, let each take all of a machine (--cpus-per-run), or use the local engine. With --keep-stages variants that
+    begin with the same passes do these once.
     """
     from compress.cli.running import report
     from compress.errors import CompressError, require
@@ -61,7 +65,7 @@ def sweep(
         raise CompressError("--address, --jobs, --cpus-per-run and --gpus-per-run are of --engine ray")
     todo = read_variants(recipes, overrides or (), [parse_variation(text) for text in vary or ()])
     require("torch", "compress sweep", "torch")
-    options, reporter = RunOptions(output, force, allow_code), reporter_for(quiet)
+    options, reporter = RunOptions(output, force, allow_code, keep_stages), reporter_for(quiet)
     local = engine == "local"
     outcomes = run_local(todo, options, reporter) if local else run_on_ray(todo, options, resources, reporter)
     rows = [outcome.row for outcome in outcomes if outcome.row is not None]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compress.errors import CompressError
 from compress.pipeline import run_at
-from compress.place import place_of
+from compress.place import RunOptions, place_of
 from compress.progress import Reporter
 from compress.published.checks import Checker, command_of
 from compress.published.rows import Published, published_of
@@ -35,7 +35,7 @@ def made_again(output: Path, reporter: Reporter) -> Checker:
         if recipe.name not in done:
             reporter.say(recipe.name)
             place = place_of(recipe, output, row.row.command)
-            run_at(place, force=False, allow_code=command.allow_code, reporter=reporter)
+            run_at(place, RunOptions(output, allow_code=command.allow_code), reporter)
             done[recipe.name] = place.directory
         if not row.row.is_float:
             return done[recipe.name]

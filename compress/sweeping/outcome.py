@@ -43,7 +43,7 @@ def outcome_of(job: Job, options: RunOptions, reporter: Reporter) -> Outcome:
             raise
         if not is_finished:
             check_jobs([job], allow_code=options.allow_code)
-        return Outcome(name, run_at(place, force=options.force, allow_code=options.allow_code, reporter=reporter))
+        return Outcome(name, run_at(place, options, reporter))
     except CompressError as error:
         return Outcome(name, None, str(error))
     except Exception as error:

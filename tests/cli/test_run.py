@@ -54,6 +54,20 @@ def test_a_finished_run_is_not_done_again(done: Path) -> None:
     assert again.stdout == (done / "stdout").read_text()
 
 
+@pytest.mark.usefixtures("done")
+def test_passes_that_recipes_share_are_done_once_where_their_stages_are_kept() -> None:
+    first = compress("run", "tiny.yaml", "--set", "name=first", "--keep-stages", "--quiet")
+    assert first.exit_code == 0, first.stderr
+    kept = Path("runs/.shared/stages")
+    assert sorted(path.name.rpartition("-")[0] for path in kept.iterdir()) == ["fold.batchnorm", "quantize.static"]
+    assert not Path("runs/first/stages").exists()
+    second = compress("run", "tiny.yaml", "--set", "name=second")
+    assert "going on after quantize.static, the last stage that was finished" in second.stderr
+    assert "fold.batchnorm:" not in second.stderr
+    graphs = [Path("runs", name, "artefact", "model.onnx").read_bytes() for name in ("tiny", "first", "second")]
+    assert graphs[0] == graphs[1] == graphs[2]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_another_result_is_not_overwritten_unless_it_is_forced() -> None:

@@ -54,6 +54,20 @@ def test_a_finished_stage_keeps_no_scratch_and_forgets_an_earlier_try(tmp_path: 
     assert [path.name for path in (tmp_path / STAGE.directory_name).iterdir()] == ["codes"]
 
 
+def test_what_is_kept_is_found_by_others_and_outlives_the_run(tmp_path: Path) -> None:
+    ours, others = (StageStore(tmp_path / name, tmp_path / "kept") for name in ("ours", "others"))
+    export = Stage("export", STAGE.fingerprint)
+    for stage in (STAGE, export):
+        with ours.writing(stage):
+            pass
+    assert others.finished(STAGE) is None
+    for _ in range(2):  # keeping what is kept changes nothing
+        ours.keep([STAGE])
+    ours.clear()
+    assert others.finished(STAGE) == ours.finished(STAGE) == tmp_path / "kept" / STAGE.directory_name
+    assert others.finished(export) is None
+
+
 def test_another_fingerprint_is_another_stage(tmp_path: Path) -> None:
     store = StageStore(tmp_path)
     with store.writing(STAGE):
