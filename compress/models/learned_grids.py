@@ -53,7 +53,7 @@ class LearnedGrid(nn.Module, ABC):
         self.register_buffer("least", torch.where(positive, first.scales.clamp_max(SMALLEST_SCALE), SMALLEST_SCALE))
         self.register_buffer("zero_points", first.zero_points)
         self.register_buffer("multipliers", first.multipliers)
-        self.scales = nn.Parameter(first.scales / self.unit)
+        self.begin_scales(first.scales / self.unit)
 
     @abstractmethod
     def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
@@ -67,20 +67,27 @@ class LearnedGrid(nn.Module, ABC):
     def latent(self, groups: Tensor, codes: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
         """Weights near to those given, whose codes are these."""
 
-    def stored_scales(self) -> Tensor:
+    def begin_scales(self, scales: Tensor) -> None:
+        """Make `scales` what is trained."""
+        self.scales = nn.Parameter(scales)
+
+    def stored_scales(self, groups: Tensor) -> Tensor:
+        """The grid's scales as a file holds them, [out, groups], of a weight [out, groups, size]."""
         positive = torch.maximum((self.unit * self.scales).abs().clamp_max(LARGEST_SCALE), self.least)
         return straight_through(storable_scales(positive.detach()), positive)
 
     def forward(self, original: Tensor) -> Tensor:
-        step = self._steps(damped(self.stored_scales(), original.numel(), largest_code(self.low, self.high)))
-        weight = self._whole(self.quantized(self._groups(original), step, self._zero()), original)
+        groups = self._groups(original)
+        step = self._steps(damped(self.stored_scales(groups), original.numel(), largest_code(self.low, self.high)))
+        weight = self._whole(self.quantized(groups, step, self._zero()), original)
         return weight + self.residual * original if self.residual else weight
 
     @torch.no_grad()
     def settled(self, original: Tensor) -> QuantizedWeight:
         """What training arrived at, from the weight that the parametrization is given."""
-        scales = self.stored_scales().detach()
-        codes = self._whole(self.codes(self._groups(original), self._steps(scales), self._zero()), original)
+        groups = self._groups(original)
+        scales = self.stored_scales(groups).detach()
+        codes = self._whole(self.codes(groups, self._steps(scales), self._zero()), original)
         zero_points, multipliers = self.zero_points, self.multipliers
         return replace(
             self.kind, codes=codes.to(torch.int8), scales=scales, zero_points=zero_points, multipliers=multipliers
@@ -93,7 +100,8 @@ class LearnedGrid(nn.Module, ABC):
         Where an earlier pass put a code further off than rounding would, it makes up for others: it is kept.
         """
         groups, decided = self._groups(original), self._groups(codes.to(original.dtype))
-        latent = self.latent(groups, decided, self._steps(self.stored_scales().detach()), self._zero())
+        steps = self._steps(self.stored_scales(groups).detach())
+        latent = self.latent(groups, decided, steps, self._zero())
         return self._whole(latent, original)
 
     def _groups(self, weight: Tensor) -> Tensor:
@@ -131,6 +139,21 @@ class LearnedStepWeight(LearnedGrid):
         off = groups / step + zero - codes
         near = torch.where(off.abs() <= 0.5, off.clamp(-_NEAR, _NEAR), 0.0)
         return torch.where(off.abs() <= _NEAR, groups, (codes + near - zero) * step)
+
+
+class RangedWeight(LearnedStepWeight):
+    """Scales are not learned: the largest weight of each group lies on the last code, wherever training takes it (Jacob
+    et al. 2018, arXiv:1712.05877, sec. 3.1).  For symmetric grids of many levels, which have no use for clipping."""
+
+    def begin_scales(self, scales: Tensor) -> None:
+        """Nothing of them is trained."""
+
+    def stored_scales(self, groups: Tensor) -> Tensor:
+        largest = groups.detach().abs().amax(-1)
+        return storable_scales((largest / (self.high - self._zero())).clamp(SMALLEST_SCALE, LARGEST_SCALE))
+
+    def quantized(self, groups: Tensor, step: Tensor, zero: Tensor | float) -> Tensor:
+        return scale_through(groups, self.codes(groups.detach(), step, zero) - zero, step)
 
 
 class SparseTernaryWeight(LearnedGrid):

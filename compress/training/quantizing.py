@@ -15,12 +15,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress.models.activations import QuantizedActivation, keep_quantizing, quantized_activations, set_activations
 from compress.models.layers import Weighted, raw_weight, weighted_layers
-from compress.models.learned_grids import LearnedGrid, begin_learning, end_learning, grid_of, learned_grid
+from compress.models.learned_grids import (
+    LearnedGrid,
+    RangedWeight,
+    begin_learning,
+    end_learning,
+    grid_of,
+    learned_grid,
+)
 from compress.models.learned_steps import LearnedStepActivation, ObservedActivation
 from compress.numerics.weight import QuantizedWeight
 from compress.training.phase import Phase
 
 GRIDS = "learned_activations"  # the submodule that holds activations' grids while they are trained
+_LEARNED = 4  # bits: steps of finer grids are so small that the rate of weights throws their scales about
 _LEAST_GAMMA = 1e-3  # of a normalisation that will be folded: a scale is positive
 
 
@@ -67,7 +75,7 @@ class LearnGrids(Phase):
         for layer, first in layers.values():
             if learned_grid(layer) is not None:  # it is tied to one that was before
                 continue
-            part = grid_of(first, relative=False)
+            part = grid_of(first, relative=False) if first.num_bits <= _LEARNED else RangedWeight(first, relative=False)
             begin_learning(model, layer, part)
             self.weights.append((layer, part))
         self.grids: dict[str, Grid] = {

@@ -16,6 +16,7 @@ from compress.models.learned_grids import (
     FixedCodes,
     LearnedGrid,
     LearnedStepWeight,
+    RangedWeight,
     SparseTernaryWeight,
     grid_of,
 )
@@ -182,6 +183,28 @@ def test_the_gradient_of_scales_by_hand() -> None:
         # 4, −3 and 1.2 are clipped: a step against these gradients leads the second away, and the others back
         assert x.grad is not None
         assert x.grad.tolist() == [[1.0, 2.0, 3.0, 4.0], [1.0, 0.0, 1.0, 1.0]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(5, 8), st.none() | st.integers(2, 12), st.booleans(), st.integers(0, 1000))
+def test_a_ranged_grid_follows_the_weight_and_settles_to_what_it_computed(
+    num_bits: int, group_size: int | None, midrise: bool, seed: int
+) -> None:
+    original = weight_of(seed)
+    grid = RangedWeight(nearest(original, num_bits, group_size, midrise=midrise), relative=False)
+    assert not list(grid.parameters())
+    moved = (30 * weight_of(seed + 1)).requires_grad_()  # far beyond the grid that it began on
+    on_grid = grid(moved)
+    settled = grid.settled(moved)
+    assert torch.equal(settled.dequantize(), on_grid)
+    assert torch.equal(settled.scales.half().float(), settled.scales)
+    largest = 2 ** (num_bits - 1) - (0.5 if midrise else 1)
+    each = torch.repeat_interleave(settled.scales, group_size or 24, dim=1)[:, :24]
+    off = (on_grid - moved).detach().abs() / each
+    assert float(off.amax()) <= 0.5 + 1e-3 * largest  # nothing is clipped but by what float16 rounds of a scale
+    (weights := weight_of(7)).mul(on_grid).sum().backward()
+    assert moved.grad is not None
+    torch.testing.assert_close(moved.grad, weights)
 
 
 def test_sparse_codes_by_hand() -> None:

@@ -65,13 +65,27 @@ def test_the_first_and_the_last_layer_have_their_own_bits() -> None:
 
 def test_scales_are_learned() -> None:
     model = conv_net()
-    compressor = prepare(model, [TrainQuantized(num_bits=4)], batches=lambda: [(images(),)])
+    compressor = prepare(model, [TrainQuantized(num_bits=4, edge_bits=None)], batches=lambda: [(images(),)])
     scales = model.conv_stem.parametrizations.weight[0].scales
     before = scales.detach().clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     compressor.loss(model(images()).square().mean()).backward()
     optimizer.step()
     assert not torch.equal(scales, before)
+
+
+def test_eight_bits_keep_their_levels_at_any_rate() -> None:
+    """A step of the weights is many steps of such a grid: its scales follow them, whatever the optimizer does."""
+    model = conv_net()
+    compressor = prepare(model, [TrainQuantized(num_bits=2)], batches=lambda: [(images(),)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    for _ in range(10):
+        optimizer.zero_grad()
+        compressor.loss(model(images()).square().mean()).backward()
+        optimizer.step()
+        compressor.step()
+    codes = quantized_weights(compressor.finalize())["conv_stem.weight"].codes
+    assert codes.abs().flatten(1).amax(1).tolist() == [127] * len(codes)
 
 
 def test_masks_stay_below_the_grids() -> None:
