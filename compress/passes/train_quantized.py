@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval
 
 from compress.errors import ModelError, PromiseBroken
 from compress.models.selectors import selector_problems
@@ -45,6 +45,8 @@ class TrainQuantized(TaughtPass):
                      grid; with fewer, the inputs of the layers are, each for itself.
     ranges           'learned': the scales of activations are trained; 'observed': their ranges follow averages of what
                      training shows.
+    scale_rate       learning rate of the learned scales at its highest; null: a tenth of learning_rate. A scale is moved by
+                     the gradients of all its weights, and thrown about at their rate.
     freeze           share of the training after which ranges and normalisations' statistics stay as they are; null:
                      they never do.
 
@@ -60,7 +62,12 @@ class TrainQuantized(TaughtPass):
     group_size: Annotated[int, Ge(2)] | None = None
     activation_bits: Annotated[int, Interval(ge=2, le=8)] | None = None
     ranges: Literal["learned", "observed"] = "learned"
+    scale_rate: Annotated[float, Gt(0)] | None = None
     freeze: Annotated[float, Interval(gt=0, le=1)] | None = None
+
+    @property
+    def rate_of_scales(self) -> float:
+        return self.learning_rate / 10 if self.scale_rate is None else self.scale_rate
 
     def selectors(self) -> tuple[str, ...]:
         return (*super().selectors(), *self.targets, *self.ignore)

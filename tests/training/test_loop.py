@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compress.applying import apply
 from compress.errors import ModelError
-from compress.passes import DistillQuantized, QuantizeWeights
+from compress.passes import DistillQuantized, Finetune, QuantizeWeights, TrainQuantized
 from compress.passes.base import silent
 from compress.training import loop
 from compress.training.loop import Surroundings, train
@@ -94,6 +94,12 @@ def test_scales_have_a_rate_of_their_own_and_like_biases_no_decay() -> None:
     sizes = {(group["initial_lr"], group["weight_decay"]): len(group["params"]) for group in groups}
     # ten layers have weights, nine of them scales; eight biases, and two of each of five normalisations, have one axis
     assert sizes == {(0.02, 0.1): 10, (0.02, 0.0): 8 + 10, (0.003, 0.0): 9}
+
+
+def test_scales_of_trained_grids_take_a_tenth_of_the_rate_unless_it_is_given() -> None:
+    assert TrainQuantized(learning_rate=0.02).rate_of_scales == pytest.approx(0.002)
+    assert TrainQuantized(learning_rate=0.02, scale_rate=0.01).rate_of_scales == 0.01
+    assert Finetune(learning_rate=0.02).rate_of_scales == 0.02
 
 
 def test_what_lies_behind_codes_is_not_trained() -> None:
