@@ -10,12 +10,16 @@ export async function json(directory, name, absent) {
   return response.json();
 }
 
-// Weights beside the graph are named in compress.json, and handed over under the names that the graph knows.
-export async function open(directory) {
-  const { files } = await json(directory, "compress.json");
-  if (!files["model.onnx"]) throw new Error(`${directory} has no model.onnx: only decoders run here`);
+export async function manifest(directory) {
+  return json(directory, "compress.json");
+}
+
+// Weights beside a graph are named in compress.json, and handed over under the names that the graph knows.
+export async function open(directory, graph = "model.onnx") {
+  const { files } = await manifest(directory);
+  if (!files[graph]) throw new Error(`${directory} has no ${graph}`);
   const beside = Object.keys(files).filter((name) => name.endsWith(".onnx_data"));
-  return ort.InferenceSession.create(`${directory}/model.onnx`, {
+  return ort.InferenceSession.create(`${directory}/${graph}`, {
     executionProviders: ["wasm"],
     externalData: beside.map((name) => ({ path: name, data: `${directory}/${name}` })),
     extra: { session: { qdq_matmulnbits_accuracy_level: "4" } },

@@ -3,7 +3,7 @@ import { Tokenizer } from "./node_modules/@huggingface/tokenizers/dist/tokenizer
 import { json, open, ort } from "./artefact.js";
 
 const PAST = "past_key_values.";
-const list = (value) => (value === undefined || value === null ? [] : [value].flat());
+export const list = (value) => (value === undefined || value === null ? [] : [value].flat());
 
 export async function openTranslator(directory) {
   const session = await open(directory);
@@ -54,7 +54,7 @@ export async function openTranslator(directory) {
   };
 }
 
-function rendered(prompt, text, source, target) {
+export function rendered(prompt, text, source, target) {
   const names = {};
   for (const [key, code] of [["source_language", source], ["target_language", target]]) {
     if (!(code in prompt.languages)) throw new Error(`unknown language '${code}'`);
@@ -90,7 +90,7 @@ function feeds(session, ids, past, cache) {
   return Object.fromEntries(Object.entries(all).filter(([name]) => session.inputNames.includes(name)));
 }
 
-function likeliest(logits, banned) {
+export function likeliest(logits, banned) {
   const last = logits.data.slice(-logits.dims.at(-1));
   for (const token of banned) last[token] = -Infinity;
   let best = 0;

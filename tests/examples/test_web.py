@@ -6,6 +6,7 @@ So the logits are those of Python at accuracy_level 1, and a token parts from Py
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import threading
@@ -18,16 +19,26 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
+from PIL import Image
 
 import compress
+from compress.data.decode import decode
+from compress.data.preprocess import Preprocessor
+from compress.models.load import load_model
+from compress.models.source import ModelSource
+from compress.passes import FoldBatchNorm, QuantizeStatic
 from compress.recipe import parse
+from compress.runtime.session import inference_session, session_options
 from compress.runtime.text import Decoding, open_translator
 from tests.chromium import BROWSER, chromium
+from tests.interop import made as interop
 
 NPM = shutil.which("npm")
 SOURCE = Path(__file__).parents[2] / "examples" / "web"
 TEXT, TOKENS = "Good morning. Where is the train station?", 12
 ROUNDING = 0.1  # of the logits' spread: what int8 activations move one by at the most; 0.058 of it was seen
+LITE0 = 0.3  # of the logits' spread; 0.19 was seen where inputs are equal
 RECIPE = """
 name: tiny
 model: random:tiny-gemma3
@@ -103,6 +114,108 @@ def test_a_translator_writes_the_tokens_that_it_writes_in_python(
         assert first - second < 2 * ROUNDING * logits.std()
 
 
+def test_an_encoder_and_a_decoder_write_the_tokens_that_they_write_in_python(
+    browser: Any, site: Path, tmp_path: Path
+) -> None:
+    recipe = RECIPE.format(bits=8).replace("tiny-gemma3", "tiny-marian").replace(', shots: "demo[0:1]"', "")
+    compress.run(parse(recipe), output=tmp_path)
+    directory = with_floats(tmp_path / "tiny" / "artefact", "decoder_model_merged.onnx", "encoder_model.onnx")
+    shutil.copytree(directory, site / "marian")
+    script = """
+    const {openEncoderDecoder} = await import("/encoder_decoder.js");
+    return (await openEncoderDecoder(args[0])).translate(args[1], "en", "fr", args[2]);
+    """
+    found = called(browser, script, "/marian", TEXT, TOKENS)
+    assert found.get("error") is None
+    [expected] = open_translator(directory).translate([TEXT], "en", "fr", Decoding(max_new_tokens=TOKENS))
+    assert len(expected.tokens) > 3
+    assert tuple(found["tokens"]) == expected.tokens
+    assert found["text"] == expected.text
+    assert on_the_page(browser, "marian") == expected.text
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(61, 40), (40, 61), (9, 8)])
+def test_an_image_is_preprocessed_as_in_python(
+    browser: Any, site: Path, tmp_path: Path, interpolation: Any, size: tuple[int, int]
+) -> None:
+    preprocessor = Preprocessor(resize=17, crop=(14, 20), interpolation=interpolation)
+    image = drawn(site / "image.png", size)
+    script = """
+    const {decoded, preprocessed} = await import("/preprocess.js");
+    const file = await (await fetch("/image.png", {cache: "no-store"})).blob();
+    return [...preprocessed(await decoded(file), args[0])];
+    """
+    found = called(browser, script, preprocessor.to_hugging_face())
+    expected = preprocessor(decode(image.read_bytes(), "image.png"))
+    assert np.abs(np.reshape(found, expected.shape) - expected).max() < 1e-6  # a level is 0.017
+
+
+def test_a_classifier_gives_the_logits_that_it_gives_in_python(browser: Any, site: Path, tmp_path: Path) -> None:
+    directory = interop.classifier(tmp_path / "artefact", "web")
+    assert_same(browser, site, directory, drawn(tmp_path / "image.png", (61, 40)), 1e-4)
+
+
+def test_efficientnet_lite0_gives_the_logits_that_it_gives_in_python(browser: Any, site: Path, tmp_path: Path) -> None:
+    foolbox = pytest.importorskip("foolbox", reason="no foolbox: the extra [demo] brings it")
+    loaded = load_model(ModelSource("package:efficientnet-lite0"))
+    task = compress.ImageClassification(loaded.preprocessor, len(loaded.labels), labels=loaded.labels)
+    batches = [(torch.from_numpy(batch.inputs),) for batch in task.calibration()]
+    passes = [FoldBatchNorm(), QuantizeStatic(observer="minmax")]
+    model = compress.apply(loaded.model, passes, lambda: batches, target="web")
+    compress.export(
+        model,
+        task.example(),
+        tmp_path / "lite0",
+        target="web",
+        preprocessor=loaded.preprocessor,
+        labels=loaded.labels,
+    )
+    photograph = min(Path(foolbox.__file__).parent.glob("data/imagenet_*.jpg"))
+    with Image.open(photograph) as image:  # as PNG: decoders of JPEG may differ by a level
+        image.convert("RGB").save(tmp_path / "photograph.png")
+    assert_same(browser, site, tmp_path / "lite0", tmp_path / "photograph.png", LITE0)
+
+
+def assert_same(browser: Any, site: Path, directory: Path, image: Path, limit: float) -> None:
+    """Logits, as a share of their standard deviation, and the label on the page."""
+    name = directory.name
+    shutil.copytree(directory, site / name)
+    shutil.copy(image, site / "image.png")
+    script = """
+    const {openClassifier} = await import("/classifier.js");
+    const file = await (await fetch("/image.png", {cache: "no-store"})).blob();
+    return (await openClassifier(args[0])).classify(file);
+    """
+    found = called(browser, script, f"/{name}")
+    assert found.get("error") is None
+    pixels = """
+    const {decoded, preprocessed} = await import("/preprocess.js");
+    const file = await (await fetch("/image.png", {cache: "no-store"})).blob();
+    return [...preprocessed(await decoded(file), args[0])];
+    """
+    settings = json.loads((directory / "preprocessor_config.json").read_text())
+    inputs = Preprocessor.from_hugging_face(settings)(decode(image.read_bytes(), image.name))
+    read = np.reshape(called(browser, pixels, settings), inputs.shape)
+    assert np.abs(read - inputs).max() < 1e-6
+    session = inference_session(directory / "model.onnx", session_options(1))
+    [[logits]] = session.run(["logits"], {session.get_inputs()[0].name: inputs[None]})
+    away = np.abs(np.array(found["logits"]) - logits).max() / logits.std()
+    print(f"{name}: logits within {away:.2g} of their deviation, {found['milliseconds']:.1f} ms")
+    assert away < limit
+    labels = json.loads((directory / "config.json").read_text())["id2label"]
+    assert found["text"] == labels[str(logits.argmax())]
+    browser.find_element("name", "image").send_keys(str(image))
+    assert on_the_page(browser, name) == found["text"]
+
+
+def drawn(path: Path, size: tuple[int, int]) -> Path:
+    """Noise of 0 … 255, width × height, as PNG."""
+    levels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(levels).save(path)
+    return path
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_rounding_activations_moves_logits_by_little(tmp_path: Path, bits: int) -> None:
     directory = made(tmp_path, bits)
@@ -116,16 +229,17 @@ def made(folder: Path, bits: int) -> Path:
     return folder / "tiny" / "artefact"
 
 
-def with_floats(directory: Path) -> Path:
+def with_floats(directory: Path, *graphs: str) -> Path:
     """The artefact beside itself, its activations not rounded, as WebAssembly's kernels take them."""
     folder = directory.with_name("floats")
     shutil.copytree(directory, folder)
-    model = onnx.load(folder / "model.onnx", load_external_data=False)
-    levels = [one for node in model.graph.node for one in node.attribute if one.name == "accuracy_level"]
-    assert levels
-    for level in levels:
-        level.i = 1
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    for graph in graphs or ("model.onnx",):
+        model = onnx.load(folder / graph, load_external_data=False)
+        levels = [one for node in model.graph.node for one in node.attribute if one.name == "accuracy_level"]
+        assert levels
+        for level in levels:
+            level.i = 1
+        (folder / graph).write_bytes(model.SerializeToString())
     return folder
 
 
