@@ -73,7 +73,7 @@ def export_pipeline(
 
     check_activations(model)
     open_scheduler(scheduler, str(Path(directory) / SCHEDULER))
-    directory, card = Path(directory), card or Card(task="text-to-image")
+    directory, card = Path(directory), card or Card(task="text-to-image", whole=True)
     target = targets.load(target) if isinstance(target, str) else target
     with appearing(directory, force) as partial:
         for name, inputs in part_examples(model, example).items():

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.data.captions import Captions, open_captions
+import numpy as np
+
+from compress.data.captions import open_captions
+from compress.data.parallel import digest_of
 from compress.errors import DataError, ModelError
 from compress.exporter import Card
 from compress.exporter.pipelines import export_pipeline, pipeline_bytes
@@ -24,6 +28,7 @@ from compress.runtime.measurement import Measurement, Runs, bytes_of
 from compress.runtime.text_to_image import open_pipeline
 from compress.runtime.text_to_image.directory import Sampling
 from compress.runtime.text_to_image.measure import measure_pipeline, parts_of
+from compress.runtime.text_to_image.prompts import Prompts
 from compress.runtime.text_to_image.schedulers import open_scheduler
 from compress.runtime.verify import Verification, verify_scores
 from compress.tasks.base import Float, Scores
@@ -64,7 +69,7 @@ class TextToImageJob:
     @property
     def card(self) -> Card:
         source = self.source
-        return Card(source.description, source.random_weights, source.licence, task="text-to-image")
+        return Card(source.description, source.random_weights, source.licence, task="text-to-image", whole=True)
 
     @property
     def translator(self) -> None:
@@ -76,38 +81,34 @@ class TextToImageJob:
 
     @property
     def num_calibration(self) -> int:
-        return calibration_of(self.recipe)[0]
+        return len(calibration_of(self.recipe))
 
     def batches(self) -> Iterator[tuple[Tensor, ...]]:
         """(input_ids, sample, timestep): prompts, with drawn latents, at timesteps spread over the schedule."""
-        count, captions = calibration_of(self.recipe)
-        calibration = self.recipe.calibration
-        return self._drawn(captions.texts, count, calibration.batch_size, calibration.seed, "calibration")
+        texts, calibration = calibration_of(self.recipe), self.recipe.calibration
+        return self._drawn(texts, calibration.batch_size, calibration.seed, "calibration")
 
     def example(self) -> tuple[Tensor, ...]:
-        return next(self._drawn(self.task.prompts, _PARITY_SAMPLES, _PARITY_SAMPLES, self.task.seed, "evaluation"))
+        return next(self._drawn(self.task.texts[:_PARITY_SAMPLES], _PARITY_SAMPLES, self.task.seed, "evaluation"))
 
-    def _drawn(
-        self, prompts: Sequence[str], count: int, batch_size: int, seed: int, kind: str
-    ) -> Iterator[tuple[Tensor, ...]]:
+    def _drawn(self, texts: Sequence[str], batch_size: int, seed: int, kind: str) -> Iterator[tuple[Tensor, ...]]:
+        """A sample a text."""
         import torch
 
-        timesteps = self.source.schedule.timesteps(count)
-        drawn = Denoising(self.latent_shape, (1, 1), timesteps, seed, kind)
-        for number, (sample, timestep, _) in enumerate(drawn.batches(batch_size)):
-            rows = range(number * batch_size, number * batch_size + len(sample))
-            texts = [prompts[row % len(prompts)] for row in rows]
-            yield self._numbers(texts), torch.from_numpy(sample), torch.from_numpy(timestep)
+        drawn = Denoising(self.latent_shape, (1, 1), self.source.schedule.timesteps(len(texts)), seed, kind)
+        numbers = self._numbers(texts)
+        for row, (sample, timestep, _) in zip(count(0, batch_size), drawn.batches(batch_size), strict=False):
+            yield numbers[row : row + len(sample)], torch.from_numpy(sample), torch.from_numpy(timestep)
 
     def _numbers(self, texts: Sequence[str]) -> Tensor:
         """int64 [N, L].  Raises DataError for a text that is too long."""
+        import torch
+        from tokenizers import Tokenizer
+
+        loaded = self.source.tokenizer
         longest = self.source.model.text_encoder.config.max_position_embeddings
-        found: Tensor = self.source.tokenizer(
-            list(texts), padding="max_length", max_length=longest, return_tensors="pt"
-        ).input_ids
-        if found.shape[1] > longest:
-            raise DataError(f"of the prompts {', '.join(map(repr, texts))} one takes more than {longest} tokens")
-        return found
+        prompts = Prompts(Tokenizer.from_str(loaded.backend_tokenizer.to_str()), loaded.pad_token_id, longest)
+        return torch.from_numpy(np.concatenate([prompts(text) for text in texts])).long()
 
     def examples(self, dataset: str | Sequence[Example] | None, augment: tuple[str, ...] = ()) -> Examples:
         raise ModelError(_NO_LABELS)
@@ -207,7 +208,7 @@ def fingerprints(recipe: Recipe) -> dict[str, str]:
     """See `Kind`: of the prompts."""
     found = {"evaluation": open_captions(_spec(recipe).dataset).fingerprint()}
     if recipe.passes:
-        found["calibration"] = open_captions(recipe.calibration.dataset).fingerprint()
+        found["calibration"] = digest_of(calibration_of(recipe))
     return found
 
 
@@ -275,12 +276,18 @@ def task_of_artefact(artefact: Artefact, recipe: Recipe, dataset: str | None = N
     return task_of(recipe, pipeline.image_size, pipeline.scheduler.class_name, dataset)
 
 
-def calibration_of(recipe: Recipe) -> tuple[int, Captions]:
-    """How many samples passes learn from, and their prompts.  Raises DataError."""
-    count = recipe.calibration.num_samples
-    if count is None:
+def calibration_of(recipe: Recipe) -> list[str]:
+    """The prompts of the samples that passes learn from, in turn; none of them the task's.  Raises DataError."""
+    wanted, dataset = recipe.calibration.num_samples, recipe.calibration.dataset
+    if wanted is None:
         raise DataError("calibration.num_samples is null: latents are drawn, as many as wanted: write a number")
-    return count, open_captions(recipe.calibration.dataset)
+    scored = set(open_captions(_spec(recipe).dataset).texts)
+    texts = [text for text in open_captions(dataset).texts if text not in scored]
+    if not texts:
+        raise DataError(
+            f"calibration.dataset '{dataset}' holds no prompt that the scores are not taken on: name others"
+        )
+    return [texts[number % len(texts)] for number in range(wanted)]
 
 
 def _sizes(recipe: Recipe, source: loading.LoadedPipeline) -> tuple[int, tuple[int, int, int]]:

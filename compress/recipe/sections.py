@@ -139,7 +139,8 @@ TASKS: dict[str, type[TaskSpec]] = {
 class Calibration:
     """The inputs that passes learn from; never those that the scores are taken on.
 
-    dataset         as in the task; samples of denoising are drawn, whatever stands here by default.
+    dataset         as in the task; samples of denoising are drawn, whatever stands here by default, and prompts are
+                    those that are not the task's.
     num_samples     at most so many of them, drawn by `seed`; null: all.
     seed            of the draw and its order.
     batch_size      samples a step.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # diffusers', 
 
 
 @pytest.fixture
-def pipeline(saved: Path, tmp_path: Path) -> Iterator[Path]:
+def pipeline(saved: Path, tmp_path: Path) -> Path:
     """A copy, to be spoilt."""
-    yield Path(shutil.copytree(saved, tmp_path / "tiny"))
+    return Path(shutil.copytree(saved, tmp_path / "tiny"))
 
 
 def change(file: Path, **values: Any) -> None:
@@ -57,7 +57,7 @@ def test_random_weights_are_those_of_the_seed(loaded: LoadedPipeline) -> None:
     for one, same, another in zip(*(state.values() for state in states), strict=True):
         assert torch.equal(one, same)
         assert one.ndim == 1 or not torch.equal(one, another)
-    assert loaded.model.text_encoder.embeddings.position_ids.tolist() == [list(range(24))]
+    assert loaded.model.text_encoder.embeddings.position_ids.tolist() == [list(range(77))]
 
 
 def test_what_diffusers_saved_is_the_same_model(loaded: LoadedPipeline, saved: Path) -> None:
@@ -83,7 +83,7 @@ def test_weights_under_their_old_names_are_read(loaded: LoadedPipeline, pipeline
     save_file(state, file)
     text = pipeline / "text_encoder" / "model.safetensors"
     named = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in load_file(text).items()}
-    save_file({**named, "text_model.embeddings.position_ids": torch.arange(24)[None]}, text)
+    save_file({**named, "text_model.embeddings.position_ids": torch.arange(77)[None]}, text)
     opened = load_pipeline(ModelSource(f"path:{pipeline}")).model.state_dict()
     for name, value in loaded.model.state_dict().items():
         assert torch.equal(opened[name], value), name
@@ -169,6 +169,12 @@ def test_models_and_tasks_go_together(model: str, told: str) -> None:
     with pytest.raises(RecipeError) as caught:
         parse(f"name: x\nmodel: {model}\ntask: text_to_image\n", check_files=False)
     assert told in str(caught.value)
+
+
+def test_activations_of_a_pipeline_stay_float() -> None:
+    text = "name: x\nmodel: random:tiny-sd\ntask: text_to_image\npasses: [quantize.static]\n"
+    with pytest.raises(RecipeError, match=r"quantize.static: the parts of a pipeline .*: write quantize.weights"):
+        parse(text, check_files=False)
 
 
 def test_prompts_are_a_set_of_texts(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from compress.cli.showing import verification
 from compress.comparing import compare
 from compress.errors import DataError, ModelError
 from compress.jobs import kind_of
+from compress.jobs.text_to_image import calibration_of
 from compress.pipeline import run
 from compress.recipe import parse
 from compress.report.table import render
@@ -55,7 +56,7 @@ def test_a_recipe_gives_an_artefact_and_a_row(tmp_path: Path) -> None:
     [
         ("image_size: 30", r"image_size is 30: images of random:tiny-sd are square, of a size that 4 divides"),
         ("scheduler: pndm, num_steps: 1", "it takes 2 steps or more"),
-        ("negative_prompt: 'one two three four five six seven eight'", "takes more than 24 tokens"),
+        (f"negative_prompt: '{'seven ' * 20}'", "takes 102 tokens: the text encoder takes 77"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -64,3 +65,12 @@ def test_what_the_pipeline_does_not_take_is_told(more: str, told: str) -> None:
     recipe = parse(text.replace("num_steps: 3, ", "") if "num_steps" in more else text)
     with pytest.raises((ModelError, DataError), match=told):
         kind_of(recipe).load(recipe, False)
+
+
+def test_prompts_of_the_scores_calibrate_nothing() -> None:
+    text = RECIPE.format(more="").replace("num_samples: 2", "num_samples: 50")
+    texts = calibration_of(parse(text.replace("demo[2:]", "demo[0:3]")))
+    assert len(texts) == 50
+    assert set(texts) == {"a bowl of oranges on a blue table, still life in oil"}
+    with pytest.raises(DataError, match=r"calibration.dataset 'demo\[0:2\]' holds no prompt that the scores are not"):
+        calibration_of(parse(text.replace("demo[2:]", "demo[0:2]")))

@@ -27,8 +27,8 @@ def load_tiny() -> LoadedPipeline:
 
 
 def numbers_of(tokenizer: Any, *prompts: str) -> Tensor:
-    """int64 [N, 24]."""
-    found: Tensor = tokenizer(list(prompts), padding="max_length", max_length=24, return_tensors="pt").input_ids
+    """int64 [N, 77]."""
+    found: Tensor = tokenizer(list(prompts), padding="max_length", max_length=77, return_tensors="pt").input_ids
     return found
 
 

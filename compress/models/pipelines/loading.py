@@ -111,7 +111,7 @@ def layer_names(source: ModelSource) -> Mapping[str, nn.Module]:
 
 def _require() -> None:
     require_diffusers()
-    require("transformers", "text encoders", "translator")
+    require("transformers", "text encoders", "torch")
 
 
 def _directory_of(source: ModelSource) -> Path | None:
