@@ -89,6 +89,19 @@ def test_weights_under_their_old_names_are_read(loaded: LoadedPipeline, pipeline
         assert torch.equal(opened[name], value), name
 
 
+def test_of_a_repository_only_what_is_wanted_is_downloaded() -> None:
+    from fnmatch import fnmatch
+
+    from compress.models.pipelines.loading import _WANTED
+
+    part = "unet/diffusion_pytorch_model"
+    wanted = ["model_index.json", "vae/config.json", f"{part}.safetensors", f"{part}-00001-of-00002.safetensors"]
+    wanted += ["text_encoder/model.safetensors", "tokenizer/merges.txt", "scheduler/scheduler_config.json"]
+    others = ["v1-5-pruned.safetensors", f"{part}.fp16.safetensors", f"{part}.bin", "safety_checker/model.safetensors"]
+    found = [name for name in (*wanted, *others) if any(fnmatch(name, each) for each in _WANTED)]
+    assert found == wanted
+
+
 @pytest.mark.parametrize(
     "name",
     [

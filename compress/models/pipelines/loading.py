@@ -38,7 +38,7 @@ _WANTED = (
     INDEX,
     SCHEDULER,
     "tokenizer/*",
-    *(f"{part}/{name}" for part in _DIRECTORIES for name in (CONFIG, f"*-of-*{WEIGHTS[-12:]}")),
+    *(f"{part}/{name}" for part in _DIRECTORIES for name in (CONFIG, "*-of-*.safetensors")),
     *(f"{part}/{WEIGHTS}*" for part in _DIRECTORIES[:2]),
     f"text_encoder/{TEXT_WEIGHTS}*",
 )
