@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from compress.errors import DataError, ModelError, RecipeError
 from compress.models.pipelines.loading import LoadedPipeline, layer_names, load_pipeline
+from compress.models.pipelines.parts import PipelineParts
 from compress.models.pipelines.scheduler import sampling_config
 from compress.models.source import PIPELINE_SHAPES, ModelSource
 from compress.recipe import dump, parse
@@ -156,6 +157,25 @@ def test_a_tokenizer_of_another_text_encoder_is_told(pipeline: Path) -> None:
     change(pipeline / "text_encoder" / "config.json", vocab_size=100)
     with pytest.raises(ModelError, match="has a token 519, and the text encoder knows 100"):
         load_pipeline(ModelSource(f"path:{pipeline}", weights="random"))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_the_model_decodes_what_diffusers_takes_for_the_clean_latents(loaded: LoadedPipeline, prediction: str) -> None:
+    import diffusers
+
+    numbers, sample, timestep = example(loaded.tokenizer)
+    config = {**loaded.schedule.config, "prediction_type": prediction}  # type: ignore[dict-item]  # it has one
+    parts = loaded.model
+    model = PipelineParts(parts.text_encoder, parts.unet, parts.vae_decoder, config)
+    scheduler = diffusers.DDIMScheduler.from_config(config, clip_sample=False)
+    scheduler.set_timesteps(10)
+    with torch.no_grad():
+        found = parts.unet(sample, timestep, parts.text_encoder(numbers))
+        clean = [
+            scheduler.step(found[i : i + 1], int(timestep[i]), sample[i : i + 1]).pred_original_sample for i in range(2)
+        ]
+        pixels = parts.vae_decoder(torch.cat(clean) / 0.18215)
+        torch.testing.assert_close(model(numbers, sample, timestep), pixels, rtol=1e-4, atol=1e-4)
 
 
 def test_the_scheduler_is_its_own_or_another_on_the_same_levels() -> None:

@@ -113,6 +113,20 @@ def test_an_image_is_that_of_diffusers_from_the_same_latents(
     np.testing.assert_allclose(np.clip(image, -1, 1), 2 * made.numpy() - 1, atol=TOLERANCE)
 
 
+def test_diffusers_opens_the_directory(float_artefact: Artefact) -> None:
+    import diffusers
+
+    absent = dict.fromkeys(("vae_encoder", "safety_checker", "feature_extractor"))
+    theirs = diffusers.OnnxStableDiffusionPipeline.from_pretrained(float_artefact.directory, **absent)
+    theirs.set_progress_bar_config(disable=True)
+    ours = open_pipeline(float_artefact)
+    plan = {"num_inference_steps": 2, "guidance_scale": 5.0, "output_type": "np"}
+    # it takes a VAE of 8 pixels a latent for granted
+    made = theirs(PROMPT, height=64, width=64, latents=ours.noise(3), **plan).images
+    image = np.clip(ours([PROMPT], [3], replace(SAMPLING, num_steps=2)), -1, 1)
+    np.testing.assert_allclose(image, 2 * made.transpose(0, 3, 1, 2) - 1, atol=TOLERANCE)
+
+
 @pytest.mark.slow
 def test_codes_change_an_image_little(float_artefact: Artefact, small_artefact: Artefact) -> None:
     one, other = (open_pipeline(each)([PROMPT], [3]) for each in (float_artefact, small_artefact))
