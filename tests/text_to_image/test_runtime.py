@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from compress import targets
+from compress.applying import apply
 from compress.cli import app
 from compress.errors import ArtefactError, DataError, ModelError, ParityError
 from compress.exporter.parity import FLOAT_LIMIT
-from compress.exporter.parts import check_part
-from compress.exporter.pipelines import check_activations, part_examples
+from compress.exporter.parts import check_part, write_part
+from compress.exporter.pipelines import check_activations, part_examples, signatures
 from compress.models.activations import QuantizedActivation, set_activations
 from compress.models.pipelines.loading import LoadedPipeline
 from compress.models.pipelines.scheduler import sampling_config
+from compress.passes.quantize_weights import QuantizeWeights
 from compress.runtime.artefact import TEXT_ENCODER, VAE_DECODER, Artefact
 from compress.runtime.denoising import open_unet
 from compress.runtime.text_to_image import open_pipeline
@@ -76,6 +80,28 @@ def test_each_file_is_its_part(loaded: LoadedPipeline, float_artefact: Artefact)
     part.final_layer_norm.weight.data *= 1.1
     with pytest.raises(ParityError, match=r"on 2 inputs the text's states differs by"):
         check_part(part, opened(float_artefact)["text_encoder"], given, "x", "text's states", rounds=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reads_codes"),
+    [
+        ({"num_bits": 8}, True),
+        ({"num_bits": 4, "strategy": "group", "group_size": 16}, True),
+        ({"num_bits": 8, "symmetric": False}, True),
+        ({"num_bits": 3}, False),
+    ],
+)
+def test_rows_of_an_embedding_are_read_from_codes(
+    loaded: LoadedPipeline, tmp_path: Path, settings: dict[str, Any], reads_codes: bool
+) -> None:
+    inputs = example(loaded.tokenizer)
+    step = QuantizeWeights(targets=("text_encoder.embeddings.token_embedding",), **settings)
+    part = apply(load_tiny().model, [step], lambda: [inputs]).get_submodule("text_encoder")
+    path, given = tmp_path / "text_encoder" / "model.onnx", (inputs[0].int(),)
+    write_part(part, given, path, targets.load("generic"), signatures()["text_encoder"])
+    operators = {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
+    assert ("GatherBlockQuantized" in operators) == reads_codes
+    assert check_part(part, open_text_encoder(path), given, "x", "text's states", rounds=False) < FLOAT_LIMIT
 
 
 @pytest.mark.slow
