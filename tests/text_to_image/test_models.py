@@ -40,14 +40,13 @@ def test_every_shape_is_known() -> None:
     assert {file.stem for file in folder.glob("*.json")} == set(PIPELINE_SHAPES)
 
 
-@pytest.mark.slow
 def test_stable_diffusion_has_its_size() -> None:
     layers = layer_names(ModelSource("random:sd15"))
     parts = {
         part: sum(each.weight.numel() for name, each in layers.items() if name.startswith(part))
         for part in ("text_encoder", "unet", "vae_decoder")
     }
-    assert parts == {"text_encoder": 122_941_440, "unet": 859_077_120, "vae_decoder": 49_450_512}
+    assert parts == {"text_encoder": 122_939_136, "unet": 859_077_120, "vae_decoder": 49_452_432}
 
 
 def test_random_weights_are_those_of_the_seed(loaded: LoadedPipeline) -> None:
