@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.comparing import denoising, generation, images, translation
+from compress.comparing import denoising, generation, images, text_to_image, translation
 from compress.comparing.compared import Compared, Pair
 from compress.comparing.layers import LayerErrors, layer_errors
 from compress.errors import ArtefactError
@@ -22,6 +22,7 @@ _TASKS: dict[str, Callable[[Sequence[Artefact], Sequence[Pair], int, Progress], 
     "denoising": denoising.compared,
     "image_classification": images.compared,
     "image_generation": generation.compared,
+    "text_to_image": text_to_image.compared,
     "translation": translation.compared,
 }
 

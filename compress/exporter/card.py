@@ -22,6 +22,7 @@ class Card:
     random_weights  whether its weights are fresh ones, so that no figure of quality means anything.
     licence         of the weights, as an SPDX name in small letters or an address; None: not known.
     task            what the model is for, as the Hugging Face hub names it.
+    whole           of text-to-image: whether all parts of the pipeline lie here, and not the UNet alone.
     """
 
     description: str = "An image classifier"
@@ -30,6 +31,7 @@ class Card:
     task: Literal["image-classification", "translation", "unconditional-image-generation", "text-to-image"] = (
         "image-classification"
     )
+    whole: bool = False
 
 
 def model_card(card: Card, content: Mapping[str, Any], scores: Scores) -> str:
@@ -85,7 +87,7 @@ def _body(card: Card, content: Mapping[str, Any], scores: Scores) -> Iterator[st
     yield ""
     yield "`compress.json` says how this was made and what each file must be: `compress verify` checks it."
     yield ""
-    yield from _USAGE[card.task]
+    yield from _PIPELINE if card.whole else _USAGE[card.task]
 
 
 def _weights(weights: Mapping[str, Any]) -> str:
@@ -153,6 +155,13 @@ _GENERATION = """\
 
 ```bash
 compress generate . --class 0 --seed 0 --num 8 -o out.png
+```""".splitlines()
+
+_PIPELINE = """\
+## Use
+
+```bash
+compress generate . --prompt "a lighthouse at night" --seed 0 -o out.png
 ```""".splitlines()
 
 _DENOISING = """\

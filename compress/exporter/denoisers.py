@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from compress.errors import ParityError, require
+from compress.errors import require
 from compress.exporter.card import Card
 from compress.exporter.directory import appearing, describe, write_json
+from compress.exporter.parts import LARGEST_BATCH, check_part, write_part
 from compress.models.denoisers.schedule import SCHEDULER, own_settings
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from compress.targets import Target
 
 INDEX = "model_index.json"
-LARGEST_BATCH = 63  # diffusers copies larger ones before upsampling: the same values by another way
-# MatMulNBits rounds activations to int8, a scale a block.
-ROUNDING_LIMIT = 0.05  # of the noise's spread, root mean square
 
 
 def export_denoiser(
@@ -59,9 +56,7 @@ def export_denoiser(
     """
     require("torch", "exporting a model", "torch")
     require("onnxscript", "exporting a model", "torch")
-    from compress import __version__, targets
-    from compress.exporter.build import build
-    from compress.exporter.tidy import write
+    from compress import targets
     from compress.runtime.artefact import UNET, open_artefact
     from compress.runtime.denoising import open_unet
 
@@ -70,11 +65,7 @@ def export_denoiser(
     target = targets.load(target) if isinstance(target, str) else target
     with appearing(directory, force) as partial:
         graph = partial / UNET
-        graph.parent.mkdir()
-        built = build(model, tuple(each[:1] for each in example), target, signature, keep_codes=True)
-        write(built, graph, target, __version__, signature, data=f"{graph.name}_data")
-        rounds = any(node.op_type == "MatMulNBits" for node in built.graph)
-        del built
+        rounds = write_part(model, example, graph, target, signature)
         model_bytes = sum(file.stat().st_size for file in graph.parent.iterdir())
         check_noise(model, open_unet(graph), example, str(directory / UNET), rounds=rounds, half=target.is_half)
         _write_configs(partial, model, source)
@@ -99,33 +90,8 @@ def check_noise(
     rounds: bool,
     half: bool = False,
 ) -> float:
-    """How far the file and the torch model are apart, root mean square, as a share of the noise's spread.
-
-    rounds  whether operators of the file round activations that the torch model does not (MatMulNBits).
-    half    whether the file computes in float16.
-
-    Raises ParityError if they are further apart than `ROUNDING_LIMIT`, where the file rounds, or else than
-    `compress.exporter.parity` allows.
-    """
-    import torch
-
-    from compress.exporter.parity import distance, outputs_of
-
-    samples = [tuple(each[i : i + 1] for each in example) for i in range(len(example[0]))]
-    with torch.no_grad():
-        reference, unrounded = outputs_of(model, lambda: np.concatenate([model(*each).numpy() for each in samples]))
-    found = np.concatenate([unet(*(part.numpy() for part in each)) for each in samples])
-    apart = distance(found, reference, unrounded, where, half=half)
-    rounds = rounds and unrounded is None
-    limit = ROUNDING_LIMIT if rounds else apart.limit
-    if apart.rms_difference > limit if rounds else apart.is_too_far:
-        of_spread = rounds or unrounded is not None
-        raise ParityError(
-            f"{where}: not the same function as the torch model: on {len(found)} inputs the noise differs by "
-            f"{apart.rms_difference if of_spread else apart.max_difference:.2g} of its "
-            f"{'spread' if of_spread else 'largest'}; allowed is {limit:.2g}"
-        )
-    return apart.rms_difference
+    """How far the file and the torch model are apart: see `check_part`."""
+    return check_part(model, unet, example, where, "noise", rounds=rounds, half=half)
 
 
 def _write_configs(directory: Path, model: Any, source: LoadedDenoiser) -> None:

@@ -6,6 +6,7 @@ weight, such as a UNet, floats of all layers would take eight times the file, an
 - A matrix product takes MatMulNBits, which reads 4 and 8 bits and rounds activations to int8, a scale a block.
 - A convolution reads DequantizeLinear of int4 or uint8, in groups along the rows of its weight.  ONNX Runtime runs it
   before each convolution and gives the floats back after it.
+- An embedding takes GatherBlockQuantized, which decodes the rows that are asked for.
 
 Other weights (2 or 3 bits, ternary, mid-rise, uneven groups) have no such operator and are decoded at load.
 """
@@ -23,7 +24,7 @@ from compress.exporter.codecs import disk_scales
 from compress.exporter.nodes import Writer, attribute, constant, replace, transposes_matrix, users
 from compress.exporter.text.builder import MICROSOFT
 from compress.exporter.text.linear import ACCURACY_LEVEL
-from compress.exporter.text.packed import kernel_block, pack_weight
+from compress.exporter.text.packed import kernel_block, pack_weight, unpacked_zeros
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +60,8 @@ def read_codes(model: ir.Model, weight: ir.Value, name: str, quantized: Quantize
             decoded = _dequantized(_Front(model.graph, reader), name, quantized)
             if decoded is not None:
                 reader.replace_input_with(1, decoded)
+        elif reader.op_type == "Gather" and reader.inputs[0] is weight:
+            _look_up(model, reader, name, quantized)
 
 
 class _Front(Writer):
@@ -112,6 +115,30 @@ def _multiply(model: ir.Model, product: ir.Node, bias: ir.Value | None, name: st
     model.opset_imports[MICROSOFT] = 1
     model.graph.insert_before(product, node)
     replace(model.graph, product, node.outputs[0])
+
+
+def _look_up(model: ir.Model, gather: ir.Node, name: str, quantized: QuantizedWeight) -> None:
+    """GatherBlockQuantized in place of rows [N, L] of a table, if it has a block for the weight's groups that fills its
+    columns."""
+    block, indices = kernel_block(quantized), gather.inputs[1]
+    of_rows = attribute(gather, "axis", 0) == 0 and indices is not None and len(indices.shape or ()) == 2
+    if block is None or quantized.shape[1] % block or not of_rows:
+        return
+    front = _Front(model.graph, gather)
+    packed = pack_weight(front, name, quantized, whole=True)
+    assert packed is not None  # it has a block
+    scales = front.once("Reshape", packed.scales, front.integers(packed.rows, packed.blocks, 1))
+    node = ir.node(
+        "GatherBlockQuantized",
+        [packed.codes, indices, scales, unpacked_zeros(front, packed)],
+        {"bits": packed.bits, "block_size": packed.block, "gather_axis": 0, "quantize_axis": 2},
+        domain=MICROSOFT,
+        metadata_props=dict(gather.metadata_props),
+    )
+    model.opset_imports[MICROSOFT] = 1
+    model.graph.insert_before(gather, node)
+    rows = front.once("Reshape", node.outputs[0], front.integers(0, 0, packed.columns))
+    replace(model.graph, gather, rows)
 
 
 def _dequantized(front: _Front, name: str, quantized: QuantizedWeight) -> ir.Value | None:

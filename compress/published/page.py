@@ -28,6 +28,7 @@ compress table runs --results {page}      # add the rows of your own runs, or re
 """
 _TITLES = {"image_classification": "Images classified", "translation": "Text translated"}
 _TITLES |= {"image_generation": "Images generated", "denoising": "Latents denoised"}
+_TITLES |= {"text_to_image": "Images of texts"}
 _SHOWN = 12  # hexadecimal digits of a hash
 
 

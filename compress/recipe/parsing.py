@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from compress.data.captions import captions_problems, parse_captions
 from compress.data.drawn import drawn_problems, parse_drawn
 from compress.data.pairs import parse_pair
 from compress.data.parallel import parallel_problems, parse_parallel
@@ -18,19 +19,17 @@ from compress.models.source import KINDS, ModelSource
 from compress.passes import REGISTRY, Pass
 from compress.recipe.between import check_alone, check_opset, check_room, check_scores
 from compress.recipe.devices import devices_of
+from compress.recipe.image_sections import DenoisingSpec, ImageGenerationSpec, Seed, TextToImageSpec
 from compress.recipe.reading import read
 from compress.recipe.sections import (
     TASKS,
     Budget,
     Calibration,
-    DenoisingSpec,
     Evaluate,
     Export,
     ImageClassificationSpec,
-    ImageGenerationSpec,
     Name,
     Recipe,
-    Seed,
     TaskSpec,
     TranslationSpec,
 )
@@ -270,6 +269,7 @@ _SETS = {
     TranslationSpec.name: _Sets(("dataset", "shots"), parallel_problems, parse_parallel),
     ImageGenerationSpec.name: _Sets(("dataset",), dataset_problems, parse_spec),
     DenoisingSpec.name: _Sets(("dataset",), drawn_problems, parse_drawn),
+    TextToImageSpec.name: _Sets(("dataset",), captions_problems, parse_captions),
 }
 
 

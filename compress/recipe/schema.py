@@ -10,7 +10,8 @@ from typing import Any
 
 from compress.models.source import KINDS, ModelSource
 from compress.passes import REGISTRY
-from compress.recipe.sections import TASKS, Budget, Calibration, Evaluate, Export, Name, Recipe, Seed
+from compress.recipe.image_sections import Seed
+from compress.recipe.sections import TASKS, Budget, Calibration, Evaluate, Export, Name, Recipe
 from compress.schemas import Schema, descriptions, schema_of
 from compress.targets import load, names
 

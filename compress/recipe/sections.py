@@ -17,6 +17,7 @@ from compress.data.preprocess import Size as Pixels
 from compress.errors import DataError, unknown
 from compress.models.source import ModelSource
 from compress.passes import Pass
+from compress.recipe.image_sections import DenoisingSpec, ImageGenerationSpec, Seed, TextToImageSpec
 from compress.recipe.sizes import Size
 from compress.targets import Target, load
 
@@ -33,7 +34,6 @@ def directory_name(value: str) -> str:
 Name: TypeAlias = Annotated[
     str, AfterValidator(directory_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})
 ]
-Seed: TypeAlias = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 
 
 @dataclass(frozen=True)
@@ -125,70 +125,13 @@ class TranslationSpec:
     batch_size: Annotated[int, Ge(1)] = 8
 
 
-@dataclass(frozen=True)
-class ImageGenerationSpec:
-    """Make images of classes: distances to real images in a classifier's features, precision and recall among them, the
-    classes that it sees, and how near each image is to the float model's of the same seed.
-
-    dataset          real images that the made ones are compared with: digits, parquet:PATH, folder:PATH or hf:NAME,
-                     each with an optional slice of rows.
-    num_images       that are made for the scores, of all classes in turn.
-    features         the classifier whose features distances are taken in; they are named after it.
-    feature_weights  a file of its weights, where they do not ship: those of cifar-resnet56.
-    seed             of the first image; each takes the next number.
-    batch_size       images that are made together.
-    """
-
-    name: ClassVar[str] = "image_generation"
-    scores: ClassVar[tuple[str, ...]] = (
-        "frechet_digits_mlp",
-        "class_accuracy_digits_mlp",
-        "precision_digits_mlp",
-        "recall_digits_mlp",
-        "frechet_cifar_resnet56",
-        "class_accuracy_cifar_resnet56",
-        "precision_cifar_resnet56",
-        "recall_cifar_resnet56",
-    )
-
-    dataset: str = "digits"
-    num_images: Annotated[int, Ge(2)] = 1000
-    features: Literal["digits-mlp", "cifar-resnet56"] = "digits-mlp"
-    feature_weights: str | None = None
-    seed: Seed = 0
-    batch_size: Annotated[int, Ge(1)] = 100
-
-
-@dataclass(frozen=True)
-class DenoisingSpec:
-    """Denoise latents: how far the noise that a UNet of diffusers gives is from the float model's, in decibels, on
-    latents and text states that are drawn. Of random weights too this tells what compressing does; what it does to
-    images it does not tell.
-
-    dataset      drawn: from seeds, normal values; no other is known.
-    num_samples  that the scores are taken on, at timesteps spread evenly over the scheduler's.
-    sample_size  height and width of the latents, which the graph keeps to; null: the model's own, 64 of Stable
-                 Diffusion 1.5 for images of 512 pixels.
-    num_tokens   of the text states.
-    seed         of the samples.
-    """
-
-    name: ClassVar[str] = "denoising"
-    scores: ClassVar[tuple[str, ...]] = ()  # none that can be worse than the float model's: it is compared with itself
-
-    dataset: Literal["drawn"] = "drawn"
-    num_samples: Annotated[int, Ge(2)] = 8
-    sample_size: Annotated[int, Ge(1)] | None = None
-    num_tokens: Annotated[int, Ge(1)] = 77
-    seed: Seed = 0
-
-
-TaskSpec: TypeAlias = ImageClassificationSpec | TranslationSpec | ImageGenerationSpec | DenoisingSpec
+TaskSpec: TypeAlias = ImageClassificationSpec | TranslationSpec | ImageGenerationSpec | DenoisingSpec | TextToImageSpec
 TASKS: dict[str, type[TaskSpec]] = {
     ImageClassificationSpec.name: ImageClassificationSpec,
     TranslationSpec.name: TranslationSpec,
     ImageGenerationSpec.name: ImageGenerationSpec,
     DenoisingSpec.name: DenoisingSpec,
+    TextToImageSpec.name: TextToImageSpec,
 }
 
 
@@ -196,7 +139,8 @@ TASKS: dict[str, type[TaskSpec]] = {
 class Calibration:
     """The inputs that passes learn from; never those that the scores are taken on.
 
-    dataset         as in the task; samples of denoising are drawn, whatever stands here by default.
+    dataset         as in the task; samples of denoising are drawn, whatever stands here by default, and prompts are
+                    those that are not the task's.
     num_samples     at most so many of them, drawn by `seed`; null: all.
     seed            of the draw and its order.
     batch_size      samples a step.

@@ -14,6 +14,7 @@ from compress.models.source import (
     IMAGE_PACKAGES,
     KINDS,
     KINDS_OF,
+    PIPELINE_SHAPES,
     SHAPES,
     TEXT_PACKAGES,
     ModelSource,
@@ -103,7 +104,7 @@ def _models() -> str:
         f"- `{kind}:` {_listed(found)}.\n"
         for kind, found in (
             ("package", (*IMAGE_PACKAGES, *TEXT_PACKAGES)),
-            ("random", (*SHAPES, *DENOISER_SHAPES)),
+            ("random", (*SHAPES, *DENOISER_SHAPES, *PIPELINE_SHAPES)),
             ("flow", FLOWS),
         )
     )

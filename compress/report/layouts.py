@@ -129,6 +129,9 @@ _BY_FEATURES = {
     "precision": "precision ({})",
     "recall": "recall ({})",
 }
+_EVALUATIONS = Column(
+    "evaluations/image", lambda row: NONE if row.evaluations is None else f"{row.evaluations.per_image}"
+)
 _GENERATION = Layout(
     item="image",
     scores=(
@@ -138,7 +141,7 @@ _GENERATION = Layout(
     ),
     parity_scores=("psnr_db", "ssim"),
     speeds=(
-        Column("evaluations/image", lambda row: NONE if row.evaluations is None else f"{row.evaluations.per_image}"),
+        _EVALUATIONS,
         Column("image time / float", _latency_ratio),
         Column("the same, many together", _together_ratio),
         Column("ms/image", lambda row: f"{row.latency_ms_p50:.1f}"),
@@ -154,11 +157,24 @@ _DENOISING = Layout(
         Column("ms/step", lambda row: f"{row.latency_ms_p50:.0f}"),
     ),
 )
+_TEXT_TO_IMAGE = Layout(
+    item="image",
+    scores=("psnr_db", "ssim"),
+    parity_scores=("psnr_db", "ssim"),
+    speeds=(
+        _EVALUATIONS,
+        Column("image time / float", _latency_ratio),
+        Column("s/image", lambda row: f"{row.latency_ms_p50 / 1e3:.2f}"),
+        Column("evaluation time / float", _evaluation_ratio),
+        Column("s/evaluation", lambda row: NONE if row.evaluations is None else f"{row.evaluations.ms_p50 / 1e3:.3f}"),
+    ),
+)
 LAYOUTS = {
     "image_classification": IMAGES,
     "translation": _TRANSLATION,
     "image_generation": _GENERATION,
     "denoising": _DENOISING,
+    "text_to_image": _TEXT_TO_IMAGE,
 }
 _HEADERS = {
     "nll_per_token": "nats/token",

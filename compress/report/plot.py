@@ -32,6 +32,7 @@ AXES = {
     "translation": Axis("nll_per_token_lost", "likelihood lost, nats a token"),
     "image_generation": Axis("frechet_digits_mlp", "Fréchet distance (digits-mlp)"),
     "denoising": Axis("sqnr_db", "signal over noise, dB"),
+    "text_to_image": Axis("psnr_db", "PSNR to float, dB"),
 }
 
 

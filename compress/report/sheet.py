@@ -55,7 +55,9 @@ def sheet_of(rows: Sequence[Row], path: Path) -> None:
     found = [(row.name, read_samples(Path(row.artefact).parent / SAMPLES)) for row in sort(rows)]
     given = [(name, images) for name, images in found if images is not None]
     if not given:
-        raise ArtefactError("no row has images beside it: a contact sheet is of task image_generation")
+        raise ArtefactError(
+            "no row has images beside it: a contact sheet is of tasks image_generation and text_to_image"
+        )
     if len({images.shape[1:] for _, images in given}) > 1:
         raise ArtefactError("the rows' images are of several sizes: draw those of one model")
     draw_sheet(given, path)

@@ -36,6 +36,7 @@ MANIFEST, MODEL = "compress.json", "model.onnx"
 ENCODER, DECODER = "encoder_model.onnx", "decoder_model_merged.onnx"  # the two graphs of an encoder–decoder model
 TRANSFORMER = "transformer/model.onnx"  # of a generator of images, in the layout of diffusers
 UNET = "unet/model.onnx"  # of a denoiser of latents, in the same
+TEXT_ENCODER, VAE_DECODER = "text_encoder/model.onnx", "vae_decoder/model.onnx"  # beside it in a whole pipeline
 TOKENIZER, TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"  # the second where the output has its own
 _PARTIAL = f"{MANIFEST}.partial"  # all that a killed write can leave behind; no part of the artefact
 _OWN_HASH = "manifest_sha256"

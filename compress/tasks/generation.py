@@ -14,7 +14,6 @@ from compress.data.images import ImageDataset, open_images
 from compress.data.pixels import in_channels, pixels_of
 from compress.errors import DataError
 from compress.tasks.base import Float, Scores
-from compress.tasks.bootstrap import Resampled, resampling
 from compress.tasks.image_features import Features, features_by, weights_sha256
 from compress.tasks.image_scores import (
     Sample,
@@ -23,12 +22,10 @@ from compress.tasks.image_scores import (
     covered,
     frechet,
     kernel_distance,
-    psnr_db,
+    likeness,
     sample_of,
-    squared_errors,
-    structural_similarity,
 )
-from compress.tasks.statistics import mean_interval, paired_difference, wilson
+from compress.tasks.statistics import paired_difference, wilson
 
 
 @dataclass(frozen=True)
@@ -118,14 +115,10 @@ class ImageGeneration:
         class_accuracy_FEATURES_difference as a share; Tango's paired interval.
         """
         (features, seen), (before, seen_before) = self.extractor(images), self.extractor(reference)
-        errors = squared_errors(images, reference)
-        draws = resampling(range(len(errors)), self.seed).draws
-        decibels = Resampled(float(psnr_db(errors.mean())), psnr_db(draws @ errors / len(errors)))
         ours, theirs = (frechet(sample_of(each, self.seed), self._real) for each in (features, before))
         right, right_before = seen == self.classes, seen_before == self.classes
         return {
-            "psnr_db": decibels.figure(len(images)),
-            "ssim": mean_interval(structural_similarity(images, reference)),
+            **likeness(images, reference, self.seed),
             f"frechet_ratio_{self._suffix}": centred_ratio(ours, theirs, len(images)),
             f"class_accuracy_{self._suffix}_difference": paired_difference(right, right_before),
         }

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.tasks.base import Figure, Float
+from compress.tasks.base import Figure, Float, Scores
 from compress.tasks.bootstrap import Resampled, resampling
+from compress.tasks.statistics import mean_interval
 
 Float64 = NDArray[np.float64]
 RANGE = 2.0  # of pixels: from −1 to 1
@@ -48,6 +49,21 @@ def structural_similarity(images: Float, reference: Float) -> Float64:
     similar = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     found: Float64 = (similar / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))).mean(axis=(1, 2, 3))
     return found
+
+
+def likeness(images: Float, reference: Float, seed: int) -> Scores:
+    """How near images are to those of a reference, each to its own.  [N, C, H, W] twice.
+
+    psnr_db  of the mean squared error of all; bootstrap, by the seed.
+    ssim     mean over the images; Student's interval.
+    """
+    errors = squared_errors(images, reference)
+    draws = resampling(range(len(errors)), seed).draws
+    decibels = Resampled(float(psnr_db(errors.mean())), psnr_db(draws @ errors / len(errors)))
+    return {
+        "psnr_db": decibels.figure(len(images)),
+        "ssim": mean_interval(structural_similarity(images, reference)),
+    }
 
 
 def _window_means(x: Float64, size: int) -> Float64:

@@ -7,7 +7,7 @@ hf:ORG/NAME@REV  such a pipeline on the Hugging Face hub.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 CONFIG, INDEX = "config.json", "model_index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-SHARDS = f"{WEIGHTS}.index.json"
 # What of a repository is downloaded: no other variants of the weights, no other parts.
 _WANTED = (
     INDEX,
     SCHEDULER,
-    *(f"unet/{name}" for name in (CONFIG, WEIGHTS, SHARDS)),
+    *(f"unet/{name}" for name in (CONFIG, WEIGHTS, f"{WEIGHTS}.index.json")),
     "unet/diffusion_*-of-*.safetensors",
 )
 
@@ -48,7 +47,7 @@ class LoadedDenoiser:
 def load_denoiser(source: ModelSource) -> LoadedDenoiser:
     """Raises ModelError for a model that cannot be had, is damaged or no such UNet, or holds weights that are no
     numbers; MissingExtra without torch or diffusers."""
-    _require()
+    require_diffusers()
     from compress.models.denoisers.unet import blank_unet, filled_at_random
     from compress.models.load import check_finite
 
@@ -57,7 +56,7 @@ def load_denoiser(source: ModelSource) -> LoadedDenoiser:
         model = filled_at_random(blank_unet(shape["unet"], source.source), source.seed)
         schedule = schedule_of(shape["scheduler"], source.source)
         return LoadedDenoiser(model, schedule, shape["pipeline"], True, f"{shape['description']}, random weights")
-    directory = _directory(source)
+    directory = pipeline_directory(source, _WANTED)
     unet = _unet_directory(directory)
     config = read_mapping(unet / CONFIG, ModelError)
     model = blank_unet(config, str(unet / CONFIG))
@@ -69,7 +68,7 @@ def load_denoiser(source: ModelSource) -> LoadedDenoiser:
 
 def layer_names(source: ModelSource) -> Mapping[str, nn.Module]:
     """What selectors can match; no weights are made or read.  Raises ModelError."""
-    _require()
+    require_diffusers()
     from compress.models.denoisers.unet import blank_unet
     from compress.models.layers import weighted_layers
 
@@ -77,16 +76,20 @@ def layer_names(source: ModelSource) -> Mapping[str, nn.Module]:
         return weighted_layers(
             blank_unet(read_shape("denoisers", source.name, DENOISER_SHAPES)["unet"], source.source), True
         )
-    unet = _unet_directory(_directory(source))
+    unet = _unet_directory(pipeline_directory(source, _WANTED))
     return weighted_layers(blank_unet(read_mapping(unet / CONFIG, ModelError), str(unet / CONFIG)), True)
 
 
-def _require() -> None:
+def require_diffusers() -> None:
     require("torch", "loading a model", "torch")
-    require("diffusers", "UNets of diffusers", "generation")
+    require("diffusers", "models of diffusers", "generation")
 
 
-def _directory(source: ModelSource) -> Path:
+def pipeline_directory(source: ModelSource, wanted: Sequence[str]) -> Path:
+    """Where the files of a `path:` or `hf:` lie; of a repository only those that match `wanted` are downloaded.
+
+    Raises ModelError for one that cannot be had.
+    """
     if source.kind == "path":
         return Path(source.name).expanduser()
     require("huggingface_hub", "hf: models", "torch")
@@ -95,7 +98,7 @@ def _directory(source: ModelSource) -> Path:
     from compress.models.hub import from_hub
 
     def fetched() -> str:
-        return str(snapshot_download(source.name, revision=source.revision, allow_patterns=list(_WANTED)))
+        return str(snapshot_download(source.name, revision=source.revision, allow_patterns=list(wanted)))
 
     return Path(from_hub(source.source, source.name, fetched))
 
@@ -114,22 +117,28 @@ def _unet_directory(directory: Path) -> Path:
 
 def _filled(model: nn.Module, unet: Path) -> nn.Module:
     from compress.models.denoisers.unet import unfilled
-    from compress.models.sources.path import fill, read_state_dict
+    from compress.models.sources.path import fill
 
     model = unfilled(model)
-    state: dict[str, Tensor] = {}
-    for name in _weight_files(unet):
-        state |= read_state_dict(unet / name)
-    fill(model, state, str(unet))
+    fill(model, read_weights(unet), str(unet))
     return model
 
 
-def _weight_files(unet: Path) -> list[str]:
-    if (unet / WEIGHTS).is_file():
-        return [WEIGHTS]
-    if (unet / SHARDS).is_file():
-        return sorted({str(name) for name in read_mapping(unet / SHARDS, ModelError).get("weight_map", {}).values()})
-    raise ModelError(f"{unet}: holds no {WEIGHTS}: weights are read from safetensors, whole or in shards")
+def read_weights(directory: Path, name: str = WEIGHTS) -> dict[str, Tensor]:
+    """All weights of a part of a pipeline.  Raises ModelError where there are none, or their files are damaged."""
+    from compress.models.sources.path import read_state_dict
+
+    index = directory / f"{name}.index.json"
+    if (directory / name).is_file():
+        files = [name]
+    elif index.is_file():
+        files = sorted({str(file) for file in read_mapping(index, ModelError).get("weight_map", {}).values()})
+    else:
+        raise ModelError(f"{directory}: holds no {name}: weights are read from safetensors, whole or in shards")
+    state: dict[str, Tensor] = {}
+    for file in files:
+        state |= read_state_dict(directory / file)
+    return state
 
 
 def _described(directory: Path, unet: Path, source: ModelSource, model: nn.Module) -> LoadedDenoiser:

@@ -17,6 +17,7 @@ from compress.models.loaded import told
 from compress.models.paging import page, wants_paging
 
 CLASS_NAME = "UNet2DConditionModel"
+_EMBEDDING_STD = 0.02
 # Parts of a config that ask for more inputs than a sample, its timestep and the text's states.
 _MORE_INPUTS = (
     "addition_embed_type",
@@ -58,7 +59,8 @@ def unfilled(model: nn.Module) -> nn.Module:
 
 
 def filled_at_random(model: nn.Module, seed: int) -> nn.Module:
-    """The meta model with normal weights of variance 1 / (3 · inputs), as torch's own layers begin, and norms of one.
+    """The meta model with normal weights of variance 1 / (3 · inputs), as torch's own layers begin, and norms of one;
+    those of embeddings of variance 0.02², as CLIP's.
 
     Each weight is drawn from `seed` and its own name: the same on any number of threads.
     """
@@ -68,6 +70,8 @@ def filled_at_random(model: nn.Module, seed: int) -> nn.Module:
         for key, value in module.named_parameters(recurse=False):
             if isinstance(module, nn.Linear | nn.Conv2d):
                 drawn.append((f"{name}.{key}", value.detach(), (3 * module.weight[0].numel()) ** -0.5))
+            elif isinstance(module, nn.Embedding):
+                drawn.append((f"{name}.{key}", value.detach(), _EMBEDDING_STD))
             else:  # norms
                 value.data.fill_(1.0 if key == "weight" else 0.0)
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
