@@ -45,8 +45,8 @@ class TrainQuantized(TaughtPass):
                      grid; with fewer, the inputs of the layers are, each for itself.
     ranges           'learned': the scales of activations are trained; 'observed': their ranges follow averages of what
                      training shows.
-    scale_rate       learning rate of the learned scales at its highest; null: a tenth of learning_rate, since all of its
-                     weights move a scale, and throw it about at their own rate.
+    scale_rate       learning rate of the learned scales at its highest; null: a tenth of learning_rate, since all
+                     weights of a scale move it, and throw it about at their own rate.
     freeze           share of the training after which ranges and normalisations' statistics stay as they are; null:
                      they never do.
 
