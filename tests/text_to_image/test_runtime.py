@@ -105,7 +105,7 @@ def test_rows_of_an_embedding_are_read_from_codes(
 
 
 @pytest.mark.slow
-def test_each_file_of_codes_is_its_part(
+def test_each_file_of_codes_is_its_part_and_changes_an_image_little(
     loaded: LoadedPipeline, float_artefact: Artefact, small_artefact: Artefact
 ) -> None:
     model = quantized(load_tiny().model, loaded.tokenizer)
@@ -114,6 +114,8 @@ def test_each_file_of_codes_is_its_part(
         apart = check_part(getattr(model, name), run, inputs[name], name, "output", rounds=True)
         assert 1e-5 < apart < 0.02
     assert small_artefact.model_bytes < 0.3 * float_artefact.model_bytes
+    one, other = (open_pipeline(each)([PROMPT], [3]) for each in (float_artefact, small_artefact))
+    assert 0 < np.abs(one - other).mean() < 0.2 * one.std()
 
 
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
@@ -151,12 +153,6 @@ def test_diffusers_opens_the_directory(float_artefact: Artefact) -> None:
     made = theirs(PROMPT, height=64, width=64, latents=ours.noise(3), **plan).images
     image = np.clip(ours([PROMPT], [3], replace(SAMPLING, num_steps=2)), -1, 1)
     np.testing.assert_allclose(image, 2 * made.transpose(0, 3, 1, 2) - 1, atol=TOLERANCE)
-
-
-@pytest.mark.slow
-def test_codes_change_an_image_little(float_artefact: Artefact, small_artefact: Artefact) -> None:
-    one, other = (open_pipeline(each)([PROMPT], [3]) for each in (float_artefact, small_artefact))
-    assert 0 < np.abs(one - other).mean() < 0.2 * one.std()
 
 
 def test_an_image_depends_on_its_seed_and_its_prompt_alone(float_artefact: Artefact) -> None:
