@@ -41,7 +41,7 @@ def open_captions(text: str) -> Captions:
     Raises DataError for a set that is missing, empty or no text.
     """
     spec = parse_captions(text)
-    path = _DEMO if spec.kind == "demo" else _file(spec)
+    path = _DEMO if spec.kind == "demo" else spec.file()
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -63,14 +63,7 @@ def captions_problems(text: str) -> list[str]:
     try:
         spec = parse_captions(text)
         if spec.kind == "text":
-            _file(spec)
+            spec.file()
     except DataError as error:
         return [str(error)]
     return []
-
-
-def _file(spec: DatasetSpec) -> Path:
-    path = Path(spec.location).expanduser()
-    if not path.is_file():
-        raise DataError(f"dataset '{spec.text}': {'this is a folder' if path.is_dir() else 'there is no file'}: {path}")
-    return path

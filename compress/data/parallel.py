@@ -136,18 +136,10 @@ def parallel_problems(text: str) -> list[str]:
         if spec.kind == "parquet":
             parquet_files(spec)
         if spec.kind == "tsv":
-            tsv_file(spec)
+            spec.file()
     except DataError as error:
         return [str(error)]
     return []
-
-
-def tsv_file(spec: DatasetSpec) -> Path:
-    """The file of a `tsv:` set.  Raises DataError if there is none."""
-    path = Path(spec.location).expanduser()
-    if not path.is_file():
-        raise DataError(f"dataset '{spec.text}': {'this is a folder' if path.is_dir() else 'there is no file'}: {path}")
-    return path
 
 
 def digest_of(texts: Iterable[str]) -> str:
@@ -172,4 +164,4 @@ def _source(spec: DatasetSpec) -> ParallelSource:
         return open_hub_text(spec)
     from compress.data.parallel_tsv import TsvText
 
-    return TsvText(spec.text, PHRASEBOOK if spec.kind == "demo" else tsv_file(spec))
+    return TsvText(spec.text, PHRASEBOOK if spec.kind == "demo" else spec.file())

@@ -31,6 +31,14 @@ class DatasetSpec:
             raise DataError(f"dataset '{self.text}': there are only {total} {what}: write [0:{total}]")
         return range(self.start, stop)
 
+    def file(self) -> Path:
+        """The one file that the location names.  Raises DataError if there is none."""
+        path = Path(self.location).expanduser()
+        if not path.is_file():
+            what = "this is a folder" if path.is_dir() else "there is no file"
+            raise DataError(f"dataset '{self.text}': {what}: {path}")
+        return path
+
 
 @dataclass(frozen=True)
 class Grammar:

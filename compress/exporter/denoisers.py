@@ -16,7 +16,7 @@ from compress.errors import require
 from compress.exporter.card import Card
 from compress.exporter.directory import appearing, describe, write_json
 from compress.exporter.parts import LARGEST_BATCH, check_part, write_part
-from compress.models.denoisers.schedule import SCHEDULER, own_settings
+from compress.models.denoisers.schedule import INDEX, SCHEDULER, own_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from compress.models.denoisers.loading import LoadedDenoiser
     from compress.runtime.artefact import Artefact
     from compress.targets import Target
-
-INDEX = "model_index.json"
 
 
 def export_denoiser(

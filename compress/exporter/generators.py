@@ -55,10 +55,11 @@ def export_generator(
     from compress.exporter.build import build
     from compress.exporter.graph import Signature
     from compress.exporter.tidy import write
+    from compress.models.denoisers.schedule import INDEX, SCHEDULER
     from compress.models.generators.noted import config_of, sampling_of
     from compress.runtime.artefact import TRANSFORMER, open_artefact
     from compress.runtime.images.denoiser import INPUTS, OUTPUT, open_denoiser
-    from compress.runtime.images.directory import INDEX, SCHEDULER, index_of
+    from compress.runtime.images.directory import index_of
     from compress.runtime.images.scheduler import FlowMatchEuler
 
     directory, card = Path(directory), card or Card(task="unconditional-image-generation")

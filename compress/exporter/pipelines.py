@@ -21,7 +21,7 @@ from compress.exporter.card import Card
 from compress.exporter.denoisers import denoiser_signature
 from compress.exporter.directory import appearing, describe, write_json
 from compress.exporter.parts import LARGEST_BATCH, check_part, write_part
-from compress.models.denoisers.schedule import SCHEDULER, own_settings
+from compress.models.denoisers.schedule import INDEX, SCHEDULER, own_settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from compress.runtime.text_to_image.directory import Sampling
     from compress.targets import Target
 
-_CLASSES = {"unet": "UNet2DConditionModel", "vae_decoder": "AutoencoderKL"}  # diffusers'
 _GIVES = {"text_encoder": "text's states", "unet": "noise", "vae_decoder": "image"}
 
 
@@ -68,17 +67,18 @@ def export_pipeline(
     from compress import targets
     from compress.models.pipelines.tokenizer import write_tokenizer
     from compress.runtime.artefact import open_artefact
-    from compress.runtime.text_to_image.directory import INDEX, index_of
+    from compress.runtime.text_to_image.directory import index_of
     from compress.runtime.text_to_image.schedulers import open_scheduler
 
     check_activations(model)
     open_scheduler(scheduler, str(Path(directory) / SCHEDULER))
     directory, card = Path(directory), card or Card(task="text-to-image", whole=True)
     target = targets.load(target) if isinstance(target, str) else target
+    known = signatures()
     with appearing(directory, force) as partial:
         for name, inputs in part_examples(model, example).items():
             path, part = partial / name / "model.onnx", getattr(model, name)
-            rounds = write_part(part, inputs, path, target, signatures()[name])
+            rounds = write_part(part, inputs, path, target, known[name])
             where = str(directory / name / path.name)
             check_part(part, _opened(name, path), inputs, where, _GIVES[name], rounds=rounds, half=target.is_half)
             write_json(path.parent / "config.json", _config(name, part))
@@ -147,7 +147,11 @@ def _opened(name: str, path: Path) -> Callable[..., Any]:
 
 def _config(name: str, part: Any) -> dict[str, Any]:
     """Of diffusers' or transformers' class, as they write it."""
-    if name not in _CLASSES:
+    from compress.models.denoisers import unet
+    from compress.models.pipelines import vae
+
+    if name == "text_encoder":
         found: dict[str, Any] = part.config.to_diff_dict()
         return found
-    return {"_class_name": _CLASSES[name], **own_settings(part.config)}
+    kind = {"unet": unet.CLASS_NAME, "vae_decoder": vae.CLASS_NAME}[name]
+    return {"_class_name": kind, **own_settings(part.config)}

@@ -21,7 +21,7 @@ from compress.recipe import DenoisingSpec, Recipe
 from compress.runtime.artefact import Artefact
 from compress.runtime.denoising import open_unet
 from compress.runtime.denoising.measure import measure_steps, parts_of
-from compress.runtime.graph import load_graph
+from compress.runtime.graph import operators_of
 from compress.runtime.machine import this_machine
 from compress.runtime.measurement import Measurement, Runs, bytes_of
 from compress.runtime.verify import Verification, verify_scores
@@ -114,7 +114,6 @@ class DenoisingJob:
         evaluate = self.recipe.evaluate
         runs = Runs(pairs=evaluate.latency_runs, loads=_LOADS)
         speed = measure_steps(artefact, reference, evaluate.threads, runs, progress)
-        operators = [node.op_type for node in load_graph(artefact.model_path).graph.node]
         parameters = int(artefact.manifest["model"]["parameters"])
         return Measurement(
             **speed,
@@ -123,7 +122,7 @@ class DenoisingJob:
             **bytes_of(artefact, reference),
             parameters=parameters,
             macs=None,
-            operators={kind: operators.count(kind) for kind in sorted(set(operators))},
+            operators=operators_of([artefact.model_path]),
             effective_bits=8 * artefact.model_bytes / parameters,
             parts=parts_of(artefact),
             scores=scores_of(self.task, artefact, reference, evaluate.threads, progress),

@@ -17,7 +17,7 @@ from compress.passes.base import Progress
 from compress.recipe import ImageGenerationSpec, Recipe
 from compress.report.sheet import SAMPLES, SHEET, draw_sheet, read_samples, write_samples
 from compress.runtime.artefact import Artefact
-from compress.runtime.graph import load_graph
+from compress.runtime.graph import operators_of
 from compress.runtime.images import open_generator
 from compress.runtime.images.denoiser import INPUTS, OUTPUT
 from compress.runtime.images.measure import measure_images
@@ -137,8 +137,6 @@ class GenerationJob:
         runs = Runs(pairs=evaluate.latency_runs, batch_size=evaluate.throughput_batch_size)
         speed = measure_images(artefact, reference, evaluate.threads, runs, progress)
         scores = scores_of(self.task, self.recipe, artefact, reference, keep, evaluate.threads, progress)
-        graph = load_graph(artefact.model_path).graph
-        operators = [node.op_type for node in graph.node]
         return Measurement(
             latency_ms_p50=speed.image_ms_p50,
             latency_ms_p95=speed.image_ms_p95,
@@ -150,7 +148,7 @@ class GenerationJob:
             **bytes_of(artefact, reference),
             parameters=int(artefact.manifest["model"]["parameters"]),
             macs=None,
-            operators={kind: operators.count(kind) for kind in sorted(set(operators))},
+            operators=operators_of([artefact.model_path]),
             effective_bits=8 * artefact.model_bytes / int(artefact.manifest["model"]["parameters"]),
             load_ms=speed.load_ms,
             rss_after_load_bytes=speed.rss_after_load_bytes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -22,7 +21,7 @@ from compress.passes.base import Progress
 from compress.recipe import Recipe, TextToImageSpec
 from compress.report.sheet import SAMPLES, SHEET, draw_sheet, read_samples, write_samples
 from compress.runtime.artefact import Artefact
-from compress.runtime.graph import load_graph
+from compress.runtime.graph import operators_of
 from compress.runtime.machine import this_machine
 from compress.runtime.measurement import Measurement, Runs, bytes_of
 from compress.runtime.text_to_image import open_pipeline
@@ -150,19 +149,14 @@ class TextToImageJob:
         evaluate = self.recipe.evaluate
         runs = Runs(pairs=evaluate.latency_runs, loads=_LOADS)
         speed = measure_pipeline(artefact, reference, evaluate.threads, runs, progress)
-        operators = Counter(
-            node.op_type
-            for name in artefact.model_files
-            if name.endswith(".onnx")
-            for node in load_graph(artefact.directory / name).graph.node
-        )
+        graphs = [artefact.directory / name for name in artefact.model_files if name.endswith(".onnx")]
         parameters = int(artefact.manifest["model"]["parameters"])
         return Measurement(
             **speed,
             **bytes_of(artefact, reference),
             parameters=parameters,
             macs=None,
-            operators=dict(sorted(operators.items())),
+            operators=operators_of(graphs),
             effective_bits=8 * artefact.model_bytes / parameters,
             parts=parts_of(artefact),
             scores=scores_of(self.task, self.recipe.name, artefact, reference, keep, evaluate.threads, progress),

@@ -50,6 +50,7 @@ class TrainQuantized(TaughtPass):
     freeze           share of the training after which ranges and normalisations' statistics stay as they are; null:
                      they never do.
 
+    Scales of weights of more than 4 bits are not learned: the largest weight of each lies on its last code.
     Normalisations are folded into their layers when training ends, which changes no code.
     """
 

@@ -8,7 +8,7 @@ one input sample.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -84,9 +84,21 @@ def count(model_path: str | Path, input_shape: Shape) -> GraphCounts:
     return GraphCounts(
         parameters=_parameters(graph, tensors, constants),
         macs=sum(_macs(node, shapes) for node in graph.node if node.output[0] not in constants) // batch,
-        operators=dict(sorted(Counter(node.op_type for node in graph.node).items())),
+        operators=_operators(graph),
         initializer_bytes=sum(_tensor_bytes(tensor) for tensor in _stored(graph).values()),
     )
+
+
+def operators_of(paths: Iterable[Path]) -> dict[str, int]:
+    """How many operators of each kind the graphs have.  Raises ArtefactError for a file that is no ONNX model."""
+    found: Counter[str] = Counter()
+    for path in paths:
+        found.update(_operators(load_graph(path).graph))
+    return dict(sorted(found.items()))
+
+
+def _operators(graph: Any) -> dict[str, int]:
+    return dict(sorted(Counter(node.op_type for node in graph.node).items()))
 
 
 def drop_large_tensors(model: Any) -> None:

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ _ENERGY_SECONDS = 1.0  # RAPL counts about every millisecond: a second keeps its
 
 
 Job = Callable[..., dict[str, Any]]
+Model = TypeVar("Model")
 
 
 def main(job_path: str, result_path: str, jobs: Mapping[str, Job] | None = None) -> int:
@@ -49,11 +50,16 @@ def main(job_path: str, result_path: str, jobs: Mapping[str, Job] | None = None)
 def load(model: str, inputs: str, threads: int) -> dict[str, Any]:
     """Load one model, alone in the process, and run it once: what a program needs that uses it."""
     samples = _samples(inputs)
+    return used_once(lambda: open_session(model, threads), lambda session: session(samples[:1]))
+
+
+def used_once(opened: Callable[[], Model], use: Callable[[Model], object]) -> dict[str, Any]:
+    """Open a model, use it once, and tell the time of the first and the memory of both."""
     start = time.perf_counter()
-    session = open_session(model, threads)
+    model = opened()
     load_ms = (time.perf_counter() - start) * 1e3
     after_load = rss_bytes("VmRSS")
-    session(samples[:1])
+    use(model)
     return {"load_ms": load_ms, "rss_after_load_bytes": after_load, "peak_rss_bytes": rss_bytes("VmHWM")}
 
 

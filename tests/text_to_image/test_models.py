@@ -163,7 +163,8 @@ def test_the_model_decodes_what_diffusers_takes_for_the_clean_latents(loaded: Lo
     import diffusers
 
     numbers, sample, timestep = example(loaded.tokenizer)
-    config = {**loaded.schedule.config, "prediction_type": prediction}  # type: ignore[dict-item]  # it has one
+    assert loaded.schedule.config is not None
+    config = {**loaded.schedule.config, "prediction_type": prediction}
     parts = loaded.model
     model = PipelineParts(parts.text_encoder, parts.unet, parts.vae_decoder, config)
     scheduler = diffusers.DDIMScheduler.from_config(config, clip_sample=False)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from compress.errors import ModelError, require
 from compress.files import read_mapping
-from compress.models.denoisers.schedule import SCHEDULER, Schedule, read_schedule, schedule_of
+from compress.models.denoisers.schedule import INDEX, SCHEDULER, Schedule, read_schedule, schedule_of
 from compress.models.shapes import read_shape
 from compress.models.source import DENOISER_SHAPES, ModelSource
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CONFIG, INDEX = "config.json", "model_index.json"
+CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 # What of a repository is downloaded: no other variants of the weights, no other parts.
 _WANTED = (

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from compress.errors import ModelError
 from compress.files import read_mapping
 
-SCHEDULER = "scheduler/scheduler_config.json"
+# Of diffusers' directories, whatever they hold.
+INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
 NUM_TRAIN_TIMESTEPS = 1000  # of diffusers' schedulers, where nothing else is said
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 

@@ -16,13 +16,12 @@ from compress.errors import ModelError, require
 from compress.files import read_mapping
 from compress.models.denoisers.loading import (
     CONFIG,
-    INDEX,
     WEIGHTS,
     pipeline_directory,
     read_weights,
     require_diffusers,
 )
-from compress.models.denoisers.schedule import SCHEDULER, Schedule, read_schedule, schedule_of
+from compress.models.denoisers.schedule import INDEX, SCHEDULER, Schedule, read_schedule, schedule_of
 from compress.models.shapes import read_shape
 from compress.models.source import DENOISER_SHAPES, PIPELINE_SHAPES, ModelSource
 

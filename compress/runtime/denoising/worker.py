@@ -9,14 +9,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from compress.runtime.denoising.unet import UNet, open_unet
-from compress.runtime.worker import Job, main, rss_bytes, timed
+from compress.runtime.worker import Job, main, timed, used_once
 from compress.tasks.denoising import Denoising
 
 _TIMESTEPS = np.array([900.0, 500.0, 100.0], np.float32)
@@ -24,12 +23,7 @@ _TIMESTEPS = np.array([900.0, 500.0, 100.0], np.float32)
 
 def load(directory: str, threads: int) -> dict[str, Any]:
     """Load one denoiser, alone in the process, and take a step: what a program needs that uses it."""
-    start = time.perf_counter()
-    unet = open_unet(directory, threads)
-    load_ms = (time.perf_counter() - start) * 1e3
-    after_load = rss_bytes("VmRSS")
-    _step(unet)(0)
-    return {"load_ms": load_ms, "rss_after_load_bytes": after_load, "peak_rss_bytes": rss_bytes("VmHWM")}
+    return used_once(lambda: open_unet(directory, threads), lambda unet: _step(unet)(0))
 
 
 def interleave(directories: Sequence[str], threads: int, runs: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 
 from compress.errors import ArtefactError
 from compress.files import read_mapping
+from compress.models.denoisers.schedule import INDEX, SCHEDULER
 from compress.models.generators.sampling import Sampling
 from compress.runtime.artefact import TRANSFORMER
 from compress.runtime.images.scheduler import CLASS_NAME, FlowMatchEuler
 
-INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
 _PIPELINE = "ClassConditionalFlowPipeline"
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from statistics import median_low
-from typing import Any
+from dataclasses import dataclass
 
 from compress.passes.base import Progress, silent
 from compress.runtime.artefact import Artefact
 from compress.runtime.images.directory import read_parts
+from compress.runtime.in_turn import benched, loaded_alone, worked_in_turn
 from compress.runtime.measure import Bench
 from compress.runtime.measurement import Evaluations, Runs
-from compress.runtime.process import run_worker
 from compress.runtime.statistics import Ratio, percentile, ratio_of
 
 _WORKER = "compress.runtime.images.worker"
@@ -48,13 +44,9 @@ def measure_images(
     artefact: Artefact, reference: Artefact | None, threads: int, runs: Runs, progress: Progress = silent
 ) -> ImageSpeed:
     """Measure the generator, beside the float one if there is one.  Raises ArtefactError for one that does not run."""
-    about = str(artefact.directory)
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        job = {"job": "load", "directory": about, "threads": threads}
-        loads = [run_worker(job, about, place, _WORKER) for _ in progress(range(runs.loads), "load", runs.loads)]
-        opened = [each for each in (reference, artefact) if each is not None]
-        times = _in_turn(opened, threads, runs, place, progress)
+    loads = loaded_alone(_WORKER, artefact, threads, runs, progress)
+    opened = [each for each in (reference, artefact) if each is not None]
+    times = worked_in_turn(_WORKER, opened, threads, runs, progress)
 
     def beside(key: str) -> Ratio | None:
         return None if reference is None else ratio_of(times[key][-1], times[key][0])
@@ -71,7 +63,7 @@ def measure_images(
             ratio=beside("evaluation"),
             together=beside("batch"),
         ),
-        **{key: median_low([load[key] for load in loads]) for key in loads[0]},
+        **loads,
     )
 
 
@@ -80,27 +72,6 @@ def bench_images(
 ) -> list[Bench]:
     """Let several generators make images in turn in one fresh process; the first is the reference of the ratios."""
     runs = runs or Runs()
-    with tempfile.TemporaryDirectory() as name:
-        times = _in_turn(artefacts, threads, runs, Path(name), progress)
-    return [
-        Bench(
-            path=str(artefact.directory),
-            latency_ms_p50=percentile(image, 50),
-            latency_ms_p95=percentile(image, 95),
-            items_per_second=runs.batch_size / percentile(batch, 50) * 1e3,
-            latency_ratio=None if number == 0 else ratio_of(image, times["image"][0]),
-            energy_joules=None,
-            energy_note="not measured for generators",
-        )
-        for number, (artefact, image, batch) in enumerate(zip(artefacts, times["image"], times["batch"], strict=True))
-    ]
-
-
-def _in_turn(
-    artefacts: Sequence[Artefact], threads: int, runs: Runs, place: Path, progress: Progress
-) -> dict[str, Any]:
-    """What the worker's job `interleave` gives."""
-    directories = [str(each.directory) for each in artefacts]
-    job = {"job": "interleave", "directories": directories, "threads": threads, "runs": asdict(runs)}
-    [times] = [run_worker(job, ", ".join(directories), place, _WORKER) for _ in progress(range(1), "speed", 1)]
-    return times
+    times = worked_in_turn(_WORKER, artefacts, threads, runs, progress)
+    per_second = [runs.batch_size / percentile(batch, 50) * 1e3 for batch in times["batch"]]
+    return benched(artefacts, times["image"], per_second, "not measured for generators")

@@ -9,24 +9,18 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from compress.runtime.images.generator import Generator, open_generator
-from compress.runtime.worker import Job, main, rss_bytes, timed
+from compress.runtime.worker import Job, main, timed, used_once
 
 
 def load(directory: str, threads: int) -> dict[str, Any]:
     """Load one generator, alone in the process, and make an image: what a program needs that uses it."""
-    start = time.perf_counter()
-    generator = open_generator(directory, threads)
-    load_ms = (time.perf_counter() - start) * 1e3
-    after_load = rss_bytes("VmRSS")
-    generator([0], [0])
-    return {"load_ms": load_ms, "rss_after_load_bytes": after_load, "peak_rss_bytes": rss_bytes("VmHWM")}
+    return used_once(lambda: open_generator(directory, threads), lambda generator: generator([0], [0]))
 
 
 def interleave(directories: Sequence[str], threads: int, runs: dict[str, Any]) -> dict[str, Any]:

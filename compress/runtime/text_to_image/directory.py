@@ -8,12 +8,11 @@ from typing import Any
 
 from compress.errors import ArtefactError
 from compress.files import read_mapping
-from compress.models.denoisers.schedule import SCHEDULER
+from compress.models.denoisers.schedule import INDEX, SCHEDULER
 from compress.runtime.artefact import TEXT_ENCODER, UNET, VAE_DECODER
 from compress.runtime.text_to_image.prompts import SETTINGS, TOKENIZER
 from compress.runtime.text_to_image.schedulers import Scheduler, open_scheduler
 
-INDEX = "model_index.json"
 VAE_CONFIG = "vae_decoder/config.json"
 _PIPELINE = "OnnxStableDiffusionPipeline"
 _GRAPH = ["diffusers", "OnnxRuntimeModel"]
@@ -45,6 +44,12 @@ class Parts:
     sampling: Sampling
     scaling_factor: float
     scale: int
+
+    @property
+    def num_evaluations(self) -> int:
+        """Of the UNet for an image; guidance takes two at a timestep."""
+        timesteps = self.scheduler.begin(self.sampling.num_steps).timesteps
+        return len(timesteps) * (2 if self.sampling.is_guided else 1)
 
 
 def index_of(sampling: Sampling, scheduler: str) -> dict[str, Any]:

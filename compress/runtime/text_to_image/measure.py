@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from statistics import median_low
 from typing import Any
 
 from compress.passes.base import Progress, silent
 from compress.runtime.artefact import Artefact
+from compress.runtime.in_turn import benched, loaded_alone, one_by_one, worked_in_turn
 from compress.runtime.measure import Bench
 from compress.runtime.measurement import Evaluations, Runs
-from compress.runtime.process import run_worker
 from compress.runtime.statistics import Ratio, percentile, ratio_of
-from compress.runtime.text_to_image.pipeline import open_pipeline
+from compress.runtime.text_to_image.directory import read_parts
 
 _WORKER = "compress.runtime.text_to_image.worker"
 _CONFIGS = "configs"  # the part of bytes that lie in no part's directory
@@ -31,12 +27,9 @@ def measure_pipeline(
 
     Raises ArtefactError for a pipeline that does not run.
     """
-    about = str(artefact.directory)
-    with tempfile.TemporaryDirectory() as name:
-        job = {"job": "load", "directory": about, "threads": threads}
-        loads = [run_worker(job, about, Path(name), _WORKER) for _ in progress(range(runs.loads), "load", runs.loads)]
+    loads = loaded_alone(_WORKER, artefact, threads, runs, progress)
     opened = [each for each in (reference, artefact) if each is not None]
-    times = _in_turn(opened, threads, runs, progress)
+    times = worked_in_turn(_WORKER, opened, threads, runs, progress)
 
     def beside(key: str) -> Ratio | None:
         return None if reference is None else ratio_of(times[key][-1], times[key][0])
@@ -50,13 +43,13 @@ def measure_pipeline(
         "energy_joules": None,
         "energy_note": _NO_ENERGY,
         "evaluations": Evaluations(
-            per_image=open_pipeline(artefact, threads).num_evaluations,
+            per_image=read_parts(artefact.directory).num_evaluations,
             batch_size=1,
             ms_p50=percentile(times["evaluation"][-1], 50),
             ratio=beside("evaluation"),
             together=None,
         ),
-        **{key: median_low([load[key] for load in loads]) for key in loads[0]},
+        **loads,
     }
 
 
@@ -64,19 +57,8 @@ def bench_pipelines(
     artefacts: Sequence[Artefact], threads: int, runs: Runs | None = None, progress: Progress = silent
 ) -> list[Bench]:
     """Let several pipelines make images in turn in one fresh process; the first is the reference of the ratios."""
-    times = _in_turn(artefacts, threads, runs or Runs(), progress)["image"]
-    return [
-        Bench(
-            path=str(artefact.directory),
-            latency_ms_p50=percentile(image, 50),
-            latency_ms_p95=percentile(image, 95),
-            items_per_second=1e3 / percentile(image, 50),
-            latency_ratio=None if number == 0 else ratio_of(image, times[0]),
-            energy_joules=None,
-            energy_note=_NO_ENERGY,
-        )
-        for number, (artefact, image) in enumerate(zip(artefacts, times, strict=True))
-    ]
+    times = worked_in_turn(_WORKER, artefacts, threads, runs or Runs(), progress)["image"]
+    return benched(artefacts, times, one_by_one(times), _NO_ENERGY)
 
 
 def parts_of(artefact: Artefact) -> dict[str, int]:
@@ -86,13 +68,3 @@ def parts_of(artefact: Artefact) -> dict[str, int]:
         part, slash, _ = name.partition("/")
         parts[part if slash else _CONFIGS] += size
     return dict(sorted(parts.items()))
-
-
-def _in_turn(artefacts: Sequence[Artefact], threads: int, runs: Runs, progress: Progress) -> dict[str, Any]:
-    """What the worker's job `interleave` gives."""
-    directories = [str(each.directory) for each in artefacts]
-    job = {"job": "interleave", "directories": directories, "threads": threads, "runs": asdict(runs)}
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        [times] = [run_worker(job, ", ".join(directories), place, _WORKER) for _ in progress(range(1), "speed", 1)]
-    return times

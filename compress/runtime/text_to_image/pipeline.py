@@ -27,12 +27,6 @@ class TextToImage:
         self.prompts, self.text_encoder, self.unet, self.decoder = prompts, text_encoder, unet, decoder
 
     @property
-    def num_evaluations(self) -> int:
-        """Of the UNet for an image; guidance takes two at a timestep."""
-        timesteps = self.scheduler.begin(self.sampling.num_steps).timesteps
-        return len(timesteps) * (2 if self.sampling.is_guided else 1)
-
-    @property
     def image_size(self) -> int:
         """Height and width, in pixels."""
         return self.unet.latent_shape[1] * self.scale

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from compress.runtime.text_to_image.pipeline import TextToImage, open_pipeline
-from compress.runtime.worker import Job, main, rss_bytes, timed
+from compress.runtime.worker import Job, main, timed, used_once
 
 _PROMPT = "a lighthouse"
 _IMAGES = 3  # that are timed of each: one takes minutes
@@ -26,12 +25,10 @@ _FEW = 2  # steps, which need as much memory as many
 
 def load(directory: str, threads: int) -> dict[str, Any]:
     """Load one pipeline, alone in the process, and make an image in few steps: what a program needs that uses it."""
-    start = time.perf_counter()
-    pipeline = open_pipeline(directory, threads)
-    load_ms = (time.perf_counter() - start) * 1e3
-    after_load = rss_bytes("VmRSS")
-    pipeline([_PROMPT], [0], replace(pipeline.sampling, num_steps=_FEW))
-    return {"load_ms": load_ms, "rss_after_load_bytes": after_load, "peak_rss_bytes": rss_bytes("VmHWM")}
+    return used_once(
+        lambda: open_pipeline(directory, threads),
+        lambda pipeline: pipeline([_PROMPT], [0], replace(pipeline.sampling, num_steps=_FEW)),
+    )
 
 
 def interleave(directories: Sequence[str], threads: int, runs: dict[str, Any]) -> dict[str, Any]:
