@@ -34,6 +34,7 @@ def load_model(source: ModelSource, *, allow_code: bool = False) -> LoadedModel:
     """
     require("torch", "loading a model", "torch")
     from compress.models.attention import split_attention
+    from compress.models.finite import check_finite
 
     loaded = loader(source.kind)(source, allow_code)
     model = split_attention(loaded.model).float().eval()
@@ -65,17 +66,6 @@ def layer_names(source: ModelSource, *, allow_code: bool = False) -> dict[str, L
     if source.kind == "path" and directory.is_dir():  # a smaller one of that architecture
         model = open_structure(model, directory)
     return weighted_layers(model)
-
-
-def check_finite(model: nn.Module, where: str) -> None:
-    """Raise ModelError, naming the first such tensor, if a weight or buffer is NaN or infinite."""
-    import torch
-
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point():
-            bad = int((~torch.isfinite(tensor)).sum())
-            if bad:
-                raise ModelError(f"{where}: {bad} of the {tensor.numel()} values of '{name}' are NaN or infinite")
 
 
 def count_classes(model: nn.Module, crop: tuple[int, int], where: str) -> int:

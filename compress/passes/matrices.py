@@ -18,8 +18,7 @@ def check_matrices(who: str, model: nn.Module, layers: Mapping[str, Weighted]) -
 
     layers  some of `whole_layers`.
     """
-    import torch
-
+    from compress.models.finite import refuse_infinite
     from compress.models.layers import sharing
     from compress.models.low_rank import Branched, LowRank, can_be_factorized
     from compress.models.masks import mask_of
@@ -35,5 +34,4 @@ def check_matrices(who: str, model: nn.Module, layers: Mapping[str, Weighted]) -
             raise ModelError(f"{who}: the weight of {name} is {told} already: put it before that pass")
         if len(sharing(model, layer)) > 1:
             raise ModelError(f"{who}: the weight of {name} is another layer's too: put it under 'ignore'")
-        if not bool(torch.isfinite(layer.weight).all()):
-            raise ModelError(f"{who}: the weight of {name} is not finite")
+        refuse_infinite(who, name, layer)

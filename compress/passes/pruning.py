@@ -76,8 +76,7 @@ class Prune(Pass):
         return {name: layer for name, layer in chosen.items() if first.setdefault(id(raw_weight(layer)), name) == name}
 
     def requires(self, model: nn.Module, context: Context) -> None:
-        import torch
-
+        from compress.models.finite import refuse_infinite
         from compress.models.quantized import stored
 
         groups = self.groups()
@@ -86,8 +85,7 @@ class Prune(Pass):
                 raise ModelError(
                     f"{self.name}: the weight of {name} is quantized already: put it before the quantize passes"
                 )
-            if not bool(torch.isfinite(layer.weight).all()):
-                raise ModelError(f"{self.name}: the weight of {name} is not finite")
+            refuse_infinite(self.name, name, layer)
             if groups is not None and layer.weight.shape[1] % groups[1]:
                 raise ModelError(
                     f"{self.name}: {name} has {layer.weight.shape[1]} input channels for an output, no multiple of "

@@ -56,9 +56,8 @@ class QuantizeDynamic(Pass):
         return chosen
 
     def requires(self, model: nn.Module, context: Context) -> None:
-        import torch
-
         from compress.models.activations import quantized_activations
+        from compress.models.finite import refuse_infinite
         from compress.models.quantized import stored
 
         if quantized_activations(model):
@@ -66,8 +65,7 @@ class QuantizeDynamic(Pass):
         for name, layer in self.layers(model).items():
             part = stored(layer)
             if part is None:
-                if not bool(torch.isfinite(layer.weight).all()):
-                    raise ModelError(f"{self.name}: the weight of {name} is not finite")
+                refuse_infinite(self.name, name, layer)
             elif part.quantized.zero_points is not None or part.quantized.scales.shape[1] != 1:
                 raise ModelError(
                     f"{self.name}: the weight of {name} has a float scale or a zero point for each group, and no int8 "

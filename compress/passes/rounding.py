@@ -40,11 +40,10 @@ class RoundingPass(Pass):
         return (*self.targets, *self.ignore)
 
     def requires(self, model: nn.Module, context: Context) -> None:
-        import torch
+        from compress.models.finite import refuse_infinite
 
         for name, layer in self.layers(model).items():
-            if not bool(torch.isfinite(layer.weight).all()):
-                raise ModelError(f"{self.name}: the weight of {name} is not finite")
+            refuse_infinite(self.name, name, layer)
 
     def layers(self, model: nn.Module) -> dict[str, Weighted]:
         """The selected layers that are still float."""

@@ -49,7 +49,7 @@ def load_denoiser(source: ModelSource) -> LoadedDenoiser:
     numbers; MissingExtra without torch or diffusers."""
     require_diffusers()
     from compress.models.denoisers.unet import blank_unet, filled_at_random
-    from compress.models.load import check_finite
+    from compress.models.finite import check_finite
 
     if source.kind == "random":
         shape = read_shape("denoisers", source.name, DENOISER_SHAPES)

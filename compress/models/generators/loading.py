@@ -41,7 +41,7 @@ def load_generator(source: ModelSource) -> LoadedGenerator:
     """Raises ModelError for a model that cannot be had, is damaged, or holds weights that are no numbers; MissingExtra
     without torch."""
     require("torch", "loading a model", "torch")
-    from compress.models.load import check_finite
+    from compress.models.finite import check_finite
 
     loaded = _known(source) if source.kind == "flow" else _saved(source)
     check_finite(loaded.model, source.source)

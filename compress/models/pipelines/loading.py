@@ -75,7 +75,7 @@ def load_pipeline(source: ModelSource) -> LoadedPipeline:
     or that holds weights that are no numbers; MissingExtra without torch, diffusers or transformers."""
     _require()
     from compress.models.denoisers.unet import filled_at_random
-    from compress.models.load import check_finite
+    from compress.models.finite import check_finite
     from compress.models.pipelines.text_encoder import numbered
     from compress.models.pipelines.tokenizer import made_tokenizer, read_tokenizer
 

@@ -28,7 +28,7 @@ def load_translator(source: ModelSource, *, allow_code: bool = False) -> LoadedT
     infinite weights, is of an architecture that is not known, or has a tokenizer that does not fit; MissingExtra
     without torch or transformers.
     """
-    from compress.models.load import check_finite
+    from compress.models.finite import check_finite
 
     loaded = _module(source).load(source)
     loaded.model.float().eval()
