@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ import numpy as np
 
 from compress.errors import ArtefactError
 from compress.runtime.artefact import Artefact
+from compress.runtime.memory import freed_at_once
 from compress.tasks.base import Float
 
 
@@ -72,9 +71,7 @@ def open_session(source: Artefact | str | Path, threads: int = 2) -> Session:
     Raises ArtefactError for a file that is missing or damaged, or that this onnxruntime does not take.
     """
     path = source.model_path if isinstance(source, Artefact) else Path(source)
-    session = Session(path, inference_session(path, session_options(threads)))
-    give_back_memory()
-    return session
+    return Session(path, inference_session(path, session_options(threads)))
 
 
 def optimized_ops(model_path: str | Path) -> dict[str, int]:
@@ -94,14 +91,6 @@ def optimized_ops(model_path: str | Path) -> dict[str, int]:
         inference_session(Path(model_path), options)
         graph = onnx.load(Path(directory, "optimized.onnx"), load_external_data=False).graph
         return dict(sorted(Counter(node.op_type for node in graph.node).items()))
-
-
-def give_back_memory() -> None:
-    """Return freed pages to the system: decoding weights while a session is made frees many (224 → 106 MB)."""
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "malloc_trim"):  # glibc's; other C libraries give back by themselves
-            library.malloc_trim(0)
 
 
 def session_options(threads: int) -> Any:
@@ -129,7 +118,8 @@ def inference_session(path: Path, options: Any, changed: bytes | None = None) ->
     if not path.is_file():
         raise ArtefactError(f"{path}: no such file: name an ONNX model or open an artefact")
     try:
-        return onnxruntime.InferenceSession(changed or str(path), options, providers=["CPUExecutionProvider"])
+        with freed_at_once():
+            return onnxruntime.InferenceSession(changed or str(path), options, providers=["CPUExecutionProvider"])
     except _errors() as error:
         message = _first_line(error)
         hint = ": export with a lower opset and IR version" if "opset" in message or "IR version" in message else ""

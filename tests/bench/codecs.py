@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.runtime.session import give_back_memory, inference_session, session_options
+from compress.runtime.session import inference_session, session_options
 from compress.runtime.worker import rss_bytes
 
 CODECS = ["8", "6", "5", "4", "3", "2", "trits", "3:4", "3:4-words"]
@@ -91,7 +91,6 @@ def load(path: Path, layers: int, columns: int, threads: int) -> dict[str, float
     session = inference_session(path, session_options(threads))
     seconds = time.perf_counter() - start
     peak = rss_bytes("VmHWM") - before
-    give_back_memory()
     after = rss_bytes("VmRSS") - before
     x = np.random.default_rng(0).standard_normal((1, columns)).astype(np.float32)
     times = []

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 # A block's activations share a scale when they are rounded to int8, which is most of what 8 bits lose: Gemma 3 270M in
 # groups of 128 loses 0.020 nats a token in blocks of 128 and 0.004 in blocks of 32, which take a tenth longer.
 BLOCKS = (32, 16)
+# Weights of few bits in large groups lose far more than that, and the scales of blocks, float32 in a session, are much
+# beside their codes: 1.8 billion weights in 1.33 bits take 1,088 MB in blocks of 64 and 947 in blocks of 128.
+WIDE = 128
 LARGE = 1 << 19  # bytes of a plane that is looked up by words: their table takes 260 kB, their indices half the memory
-TWO_BIT_BLOCKS = (64, *BLOCKS)  # 2-bit kernels of smaller blocks are 2 … 300 times slower than the 4-bit one
+TWO_BIT_BLOCKS = (WIDE, 64)  # 2-bit kernels of other blocks are 2 … 300 times slower than the 4-bit one
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,24 @@ class Packed:
 def kernel_block(quantized: QuantizedWeight) -> int | None:
     """Columns in a block of the kernel, or None if it has no block that fits the groups; a group may be many blocks."""
     columns, group = quantized.shape[1], quantized.group_size
-    sizes = TWO_BIT_BLOCKS if quantized.num_bits <= 2 else BLOCKS
+    whole_rows = group is None or group >= columns
+    wide: tuple[int, ...] = ()
+    if quantized.num_bits <= 2:
+        wide = TWO_BIT_BLOCKS
+    elif quantized.num_bits <= 4 and not whole_rows:
+        wide = (WIDE,)
+    sizes = (*wide, *BLOCKS)
     no_zero = quantized.keeps_three_of_four or quantized.midrise or quantized.packing == "odd"
     if no_zero and columns % BLOCKS[-1]:  # of what shall fill a block
         return None
-    if group is None or group >= columns:  # a row is a group, and zeros fill its last block
+    if group is None or whole_rows:  # a row is a group, and zeros fill its last block
         return next((size for size in sizes if columns % size == 0), BLOCKS[0])
     return next((size for size in sizes if group % size == 0), None)
 
 
 def kernel_bits(num_bits: int, block: int) -> int:
     """The smallest width that has a fast kernel."""
-    if num_bits <= 2 and block == TWO_BIT_BLOCKS[0]:
+    if num_bits <= 2 and block in TWO_BIT_BLOCKS:
         return 2
     return 4 if num_bits <= 4 else 8
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.errors import ArtefactError, DataError
 from compress.runtime.artefact import UNET, Artefact
-from compress.runtime.session import give_back_memory, inference_session, running, session_options
+from compress.runtime.session import inference_session, running, session_options
 from compress.tasks.base import Float
 
 INPUTS = ("sample", "timestep", "encoder_hidden_states")
@@ -77,6 +77,4 @@ def open_unet(source: Artefact | str | Path, threads: int = 2) -> UNet:
     if not path.is_file():
         what = "no such directory" if not directory.is_dir() else f"holds no {UNET}"
         raise ArtefactError(f"{directory}: {what}: name the directory of a denoiser")
-    unet = UNet(path, inference_session(path, session_options(threads)))
-    give_back_memory()
-    return unet
+    return UNet(path, inference_session(path, session_options(threads)))

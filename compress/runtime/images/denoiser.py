@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compress.errors import ArtefactError, DataError
 from compress.models.generators.sampling import NUM_TRAIN_TIMESTEPS
-from compress.runtime.session import give_back_memory, inference_session, running, session_options
+from compress.runtime.session import inference_session, running, session_options
 from compress.tasks.base import Float
 
 INPUTS = ("hidden_states", "timestep", "class_labels")
@@ -71,6 +71,4 @@ class Denoiser:
 
 def open_denoiser(path: Path, threads: int = 2) -> Denoiser:
     """Raises ArtefactError for a file that is missing, damaged, or no denoiser."""
-    denoiser = Denoiser(path, inference_session(path, session_options(threads)))
-    give_back_memory()
-    return denoiser
+    return Denoiser(path, inference_session(path, session_options(threads)))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import ArtefactError
-from compress.runtime.session import give_back_memory, inference_session, running, session_options
+from compress.runtime.session import inference_session, running, session_options
 
 Ints = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -30,9 +30,7 @@ def open_text_session(path: Path, threads: int) -> Any:
     options = session_options(threads)
     # Blockwise DequantizeLinear and MatMul become the fast MatMulNBits; the default level is hundreds of times slower.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
-    session = inference_session(path, options)
-    give_back_memory()
-    return session
+    return inference_session(path, options)
 
 
 def type_of(given: Any) -> type[np.floating[Any]]:

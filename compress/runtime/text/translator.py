@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from compress.data.prompts import Prompt, read_prompt
 from compress.errors import ArtefactError, DataError
-from compress.runtime.session import give_back_memory
+from compress.runtime.memory import freed_at_once
 from compress.runtime.text import beams, generation
 from compress.runtime.text.choosing import Rules
 from compress.runtime.text.generation import Line, Run
@@ -180,8 +180,8 @@ def opened(model: Callable[[], Model], tokenizers: Sequence[Path]) -> tuple[Mode
 
     Raises ArtefactError for what is missing or damaged.
     """
-    read = [_read_tokenizer(path) for path in tokenizers]
-    give_back_memory()
+    with freed_at_once():
+        read = [_read_tokenizer(path) for path in tokenizers]
     return model(), read
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import ArtefactError, DataError
-from compress.runtime.session import give_back_memory, inference_session, running, session_options
+from compress.runtime.session import inference_session, running, session_options
 from compress.tasks.base import Float
 
 TEXT_INPUT, TEXT_OUTPUT = "input_ids", "last_hidden_state"
@@ -26,7 +26,6 @@ class Graph:
     def __init__(self, path: Path, threads: int, name: str, kind: str, output: str) -> None:
         self.path, self.name, self.output = path, name, output
         self.session: Any = inference_session(path, session_options(threads))
-        give_back_memory()
         taken = {given.name: given.type for given in self.session.get_inputs()}
         if taken != {name: f"tensor({kind})"}:
             told = ", ".join(f"{key} {value}" for key, value in taken.items()) or "none"
