@@ -15,7 +15,7 @@ from compress.errors import CompressError, RecipeError
 from compress.files import write_text
 from compress.jobs import recipe_of
 from compress.progress import reporter_for
-from compress.runtime.artefact import MANIFEST, open_artefact
+from compress.runtime.artefact import MANIFEST, MODEL, open_artefact
 from compress.targets import Target, load, names
 
 _NOTES = 5  # that are written out; --json has all
@@ -95,7 +95,7 @@ def _told(path: Path, target: str, violations: Sequence[Violation]) -> str:
 
 def _place(path: Path, violation: Violation) -> str:
     """The artefact, or which of its files."""
-    return str(path) if Path(violation.file).name == "model.onnx" else violation.file
+    return str(path) if Path(violation.file) == path / MODEL else violation.file
 
 
 def forecasts(artefact: Path, target: str, tokens: int, sizes: Sequence[str], as_json: bool) -> str:

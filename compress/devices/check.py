@@ -52,7 +52,7 @@ def check(path: Path, target: Target) -> list[Violation]:
 
 
 def _memory(path: Path, target: Target) -> Iterator[Violation]:
-    files = [path] if path.is_file() else [each for each in path.iterdir() if ".onnx" in each.name]
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if ".onnx" in each.name]
     size = sum(each.stat().st_size for each in files)
     if target.memory_bytes is not None and size > target.memory_bytes.value:
         what = f"{size / 1e9:.1f} GB of weights and graphs do not fit into {target.memory_bytes.value / 1e9:.1f} GB"

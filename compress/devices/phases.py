@@ -1,4 +1,5 @@
-"""The runs of an artefact: one image, or a prompt that is read and a token that is written after it."""
+"""The runs of an artefact: one image, a prompt that is read and a token that is written after it, or one of each graph
+of a generator of images."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import ArtefactError
-from compress.runtime.artefact import DECODER, ENCODER, MANIFEST, MODEL
+from compress.runtime.artefact import DECODER, ENCODER, MANIFEST, MODEL, TEXT_ENCODER, TRANSFORMER, UNET, VAE_DECODER
 
 _LAST = {"logits_to_keep": np.array(1, np.int64)}  # as the runtime asks: the logits of the last token alone
+# Graphs of generators of images, in the order in which they work: text and decoder run once an image.
+_PARTS = {TEXT_ENCODER: "text encoder", TRANSFORMER: "evaluation", UNET: "evaluation", VAE_DECODER: "decoder"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Phase:
 
 def is_artefact(path: Path) -> bool:
     """Whether `path` is an ONNX file, a directory of what this program exports, or that of a run."""
-    files = (MANIFEST, MODEL, DECODER, f"artefact/{MANIFEST}")
+    files = (MANIFEST, MODEL, DECODER, *_PARTS, f"artefact/{MANIFEST}")
     return path.suffix == ".onnx" or any((path / name).is_file() for name in files)
 
 
@@ -38,7 +41,7 @@ def graphs(path: Path) -> tuple[Path, ...]:
         if not path.is_file():
             raise ArtefactError(f"{path}: no such file")
         return (path,)
-    found = tuple(path / name for name in (MODEL, ENCODER, DECODER) if (path / name).is_file())
+    found = tuple(path / name for name in (MODEL, ENCODER, DECODER, *_PARTS) if (path / name).is_file())
     if found:
         return found
     if (path / "artefact" / MANIFEST).is_file():
@@ -47,14 +50,18 @@ def graphs(path: Path) -> tuple[Path, ...]:
 
 
 def phases(path: Path, tokens: int, sizes: Mapping[str, int]) -> tuple[Phase, ...]:
-    """The runs of an artefact at batch 1; `tokens` are read as a prompt, or lie in the cache before a decoding step.
+    """The runs of an artefact at batch 1; of a generator of images one of each graph.
 
-    sizes  of other symbolic axes, and in place of these.
+    tokens  are read as a prompt, or lie in the cache before a decoding step.
+    sizes   of other symbolic axes, and in place of these.
     """
     found = graphs(path)
     if [each.name for each in found] == [ENCODER, DECODER]:
         encoder, decoder = found
         return _encoder_decoder(encoder, decoder, tokens, sizes)
+    parts = [_PARTS.get(each.relative_to(path).as_posix()) for each in found if each != path]
+    if parts and parts[0] is not None:
+        return tuple(Phase(str(name), file, {**_batch(file), **sizes}) for name, file in zip(parts, found, strict=True))
     (file,) = found
     names = _inputs(file)
     if any(name.startswith("past_key_values") for name in names):

@@ -1,4 +1,4 @@
-"""Types and shapes that onnxruntime's own operators make, which ONNX does not know."""
+"""Types and shapes that ONNX does not tell: of onnxruntime's own operators, and of some of its own."""
 
 from __future__ import annotations
 
@@ -126,6 +126,7 @@ def _group_query(inputs: Inputs, attributes: Mapping[str, Any]) -> Outputs:
 
 
 CONTRIB: dict[str, Rule] = {
+    "GroupNormalization": _same,  # ONNX's own, whose shape it does not infer
     "SimplifiedLayerNormalization": _norm,  # onnxruntime keeps it in ONNX's domain
     **{
         f"com.microsoft.{name}": rule

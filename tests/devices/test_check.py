@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.cli.devices import checked
 from compress.devices.check import Violation, check
 from compress.targets import Target, load
 from tests.devices.graphs import conv, nbits, saved
@@ -128,3 +129,15 @@ def test_channels_that_are_no_multiple_are_a_note(tmp_path: Path) -> None:
         "prune.channels rounds to them, or 8 channels",
         is_note=True,
     )
+
+
+def test_of_several_graphs_each_is_checked_and_named(tmp_path: Path) -> None:
+    for name in ("unet", "vae_decoder"):
+        (tmp_path / name).mkdir()
+        conv(tmp_path / name)
+    found = check(tmp_path, replace(load("ascend-310p"), max_opset=21))
+    told = [each.file for each in found if each.rule == "dynamic-axis"]
+    assert told == [str(tmp_path / name / "model.onnx") for name in ("unet", "vae_decoder")]
+    text, refused = checked([tmp_path], ["ascend-310p"], as_json=False)
+    assert refused
+    assert f"{tmp_path}/unet/model.onnx: x: its axis N is free" in text

@@ -160,3 +160,25 @@ def test_the_same_weight_is_counted_once(tmp_path: Path) -> None:
     path = saved(g.model(g.op("MatMul", g.op("MatMul", "x", weight), weight), [1, 16]), tmp_path)
     [found] = forecast(path, load("rpi5"))
     assert found.memory.weights == 4 * 256
+
+
+def test_each_graph_of_a_generator_is_a_run_of_its_own(tmp_path: Path) -> None:
+    for name in ("vae_decoder", "unet", "text_encoder"):
+        (tmp_path / name).mkdir()
+        conv(tmp_path / name)
+    found = forecast(tmp_path, figured(tmp_path, bandwidth_bytes_per_s=1e3, peak_ops_per_s={"float32": 1e9}))
+    assert [each.phase for each in found] == ["text encoder", "evaluation", "decoder"]
+    assert {each.operations for each in found} == {CONV_OPS}
+    (tmp_path / "generator" / "transformer").mkdir(parents=True)
+    conv(tmp_path / "generator" / "transformer")
+    [alone] = forecast(tmp_path / "generator", load(str(tmp_path / "mine.yaml")))
+    assert alone.phase == "evaluation"
+
+
+def test_a_normalised_group_keeps_its_shape(tmp_path: Path) -> None:
+    g = Builder()
+    ones = g.constant(np.ones(4, np.float32))
+    path = saved(g.model(g.op("GroupNormalization", "x", ones, ones, num_groups=2), ["N", 4, 8, 8]), tmp_path)
+    [found] = forecast(path, figured(tmp_path, bandwidth_bytes_per_s=1e3, peak_ops_per_s={"float32": 1e9}))
+    [kernel] = found.kernels
+    assert kernel.cost.bytes_written == 4 * 4 * 64
