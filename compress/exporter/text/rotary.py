@@ -36,7 +36,9 @@ class Rotary:
         partial: dict[str, Any] = (
             {} if self.dim == head_dim else {"rotary_embedding_dim": self.dim, "num_heads": num_heads}
         )
-        return self.builder.op("RotaryEmbedding", x, self.rows, self.cos, self.sin, domain=MICROSOFT, **partial)
+        inputs = (x, self.rows, self.cos, self.sin)
+        # interleaved is the default, spelt out: OpenVINO's reader asks for it
+        return self.builder.op("RotaryEmbedding", *inputs, domain=MICROSOFT, interleaved=0, **partial)
 
 
 def rotaries(builder: Builder, model: Any, positions: ir.Value) -> dict[str, Rotary]:
