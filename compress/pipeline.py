@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -194,9 +194,10 @@ def compress_model(
     machine = (decided["code"], decided["versions"], torch.get_num_threads())
     learned_from = {name: sha256 for name, sha256 in loaded.data_sha256.items() if name != "evaluation"}
     learned_from |= {name: sha256 for name, sha256 in decided["files"].items() if name not in recipe.model.files()}
-    last = fingerprint(loaded.weights_sha256, learned_from, inputs, machine)
-    begun = Stage("load", last)
-    stages = stages_of(recipe, begun)
+    of_passes = [_of_pass(learned_from, step.name, number) for number, step in enumerate(recipe.passes, 1)]
+    of_all = {name: sha256 for name, sha256 in learned_from.items() if not any(name in own for own in of_passes)}
+    begun = Stage("load", fingerprint(loaded.weights_sha256, of_all, inputs, machine))
+    stages = stages_of(recipe, begun, of_passes)
     context = context_of(recipe, loaded.job, loaded.allow_code, reporter)
     launcher = trainings.launcher
     launch = None if launcher is None else launcher.launching(recipe, loaded.allow_code)
@@ -212,14 +213,21 @@ def compress_model(
     return Applied(model, (stages or [begun])[-1].fingerprint, tuple(stage for _, stage in common))
 
 
-def stages_of(recipe: Recipe, begun: Stage) -> list[Stage]:
-    """A stage a pass, whose fingerprints cover the model as it began and all passes until then."""
+def _of_pass(learned_from: Mapping[str, str], name: str, number: int) -> dict[str, str]:
+    """The hashes of what one pass alone learns from: its data, and files such as its teacher's."""
+    own = f"{name}.{number}"
+    return {key: sha256 for key, sha256 in learned_from.items() if key == own or key.startswith(f"{own}.")}
+
+
+def stages_of(recipe: Recipe, begun: Stage, learned_from: Sequence[Mapping[str, str]]) -> list[Stage]:
+    """A stage a pass, whose fingerprints cover the model as it began and all passes until then, each with the hashes of
+    what it alone learns from: recipes that begin alike share these stages, whatever comes later."""
     plain = dump(recipe)
     stages, last = list[Stage](), begun.fingerprint
-    for step, parameters in zip(recipe.passes, plain["passes"], strict=True):
+    for step, parameters, learned in zip(recipe.passes, plain["passes"], learned_from, strict=True):
         # how a budget is shared out depends on it, and on what all other passes leave of it
         whole = (plain["budget"], plain["passes"]) if step.shares_budget() else ()
-        last = fingerprint(last, parameters, *whole)
+        last = fingerprint(last, parameters, learned, *whole)
         stages.append(Stage(step.name, last))
     return stages
 

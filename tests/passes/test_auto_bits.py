@@ -19,7 +19,7 @@ from compress.passes import QuantizeWeights
 from compress.passes.base import Context, Room
 from compress.passes.quantize_weights import Choice
 from compress.pipeline import stages_of
-from compress.recipe import Budget, parse
+from compress.recipe import Budget, Recipe, parse
 from compress.sizing import room_of, stored_layers, weight_bytes
 from compress.stages import Stage
 from compress.targets import load
@@ -179,15 +179,18 @@ def test_a_stage_that_shares_out_the_budget_depends_on_it_and_on_the_passes_afte
         "name: x\nmodel: timm:resnet18\ntask: image_classification\npasses:\n  - fold.batchnorm\n"
         "  - quantize.weights: {num_bits: auto, targets: ['role:conv']}\n  - quantize.weights: 8\n" + BUDGET
     )
-    begun = Stage("load", "a")
-    first = stages_of(recipe, begun)
-    smaller = stages_of(replace(recipe, budget=Budget(size_bytes=4_000_000)), begun)
-    later = stages_of(replace(recipe, passes=(*recipe.passes[:2], QuantizeWeights(num_bits=4))), begun)
+    first = staged(recipe)
+    smaller = staged(replace(recipe, budget=Budget(size_bytes=4_000_000)))
+    later = staged(replace(recipe, passes=(*recipe.passes[:2], QuantizeWeights(num_bits=4))))
     plain = replace(recipe, passes=recipe.passes[::2])
     assert first[0] == smaller[0] == later[0]
     assert first[1] != smaller[1]
     assert first[1] != later[1]
-    assert stages_of(plain, begun) == stages_of(replace(plain, budget=Budget()), begun)
+    assert staged(plain) == staged(replace(plain, budget=Budget()))
+
+
+def staged(recipe: Recipe) -> list[Stage]:
+    return stages_of(recipe, Stage("load", "a"), [{} for _ in recipe.passes])
 
 
 def test_room_is_what_the_rest_of_the_recipe_leaves() -> None:

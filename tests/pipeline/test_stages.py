@@ -11,6 +11,8 @@ import pytest
 
 from compress.errors import ArtefactError
 from compress.files import write_text
+from compress.pipeline import stages_of
+from compress.recipe import parse
 from compress.stages import Stage, StageStore, locked, replace_directory
 
 STAGE = Stage("quantize.static", "ab" * 32)
@@ -119,3 +121,15 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         locked(tmp_path / "file" / "run"),
     ):
         pass
+
+
+def test_what_a_later_pass_learns_from_leaves_the_stages_before_it_alone() -> None:
+    recipe = parse(
+        "name: x\nmodel: timm:resnet18\ntask: image_classification\n"
+        "passes:\n  - fold.batchnorm\n  - quantize.weights: 8\n"
+    )
+    begun = Stage("load", "a")
+    first = stages_of(recipe, begun, [{}, {"quantize.weights.2": "b"}])
+    other = stages_of(recipe, begun, [{}, {"quantize.weights.2": "c"}])
+    assert first[0] == other[0]
+    assert first[1] != other[1]
