@@ -20,7 +20,6 @@ from compress.report.row import Row
 from compress.report.table import bench_table, render, show
 from compress.results import float_artefact_of, rows_below
 from compress.runtime.artefact import TRANSFORMER, VAE_DECODER, open_artefact
-from compress.runtime.denoising.graph import holds_denoiser
 from compress.runtime.measure import bench
 from compress.runtime.verify import Verification
 
@@ -117,6 +116,8 @@ def published(page: Path, names: Sequence[str], rerun: bool, output: Path | None
 
 def benchmark(artefacts: Sequence[Path], threads: int, format: Format, quiet: bool) -> str:
     """The times of artefacts or ONNX files that ran in turn."""
+    from compress.runtime.denoising.graph import holds_denoiser
+
     if all((path / VAE_DECODER).is_file() for path in artefacts):
         from compress.runtime.text_to_image.measure import bench_pipelines
 

@@ -79,10 +79,10 @@ class Denoising:
 def _drawn(given: Input, random: np.random.Generator) -> NDArray[Any]:
     if given.kind == "mask":
         length = random.integers(1, given.shape[0], endpoint=True)
-        return (np.arange(given.shape[0]) < length).astype(given.dtype)[None]
+        return (np.arange(given.shape[0]) < length).astype(np.int64)[None]
     if given.kind == "label":
-        return random.integers(0, given.count, 1, given.dtype)
-    return random.standard_normal((1, *given.shape), given.dtype)
+        return random.integers(0, given.count, 1, np.int64)
+    return random.standard_normal((1, *given.shape), np.float32)
 
 
 def _told(given: Input) -> str:

@@ -96,7 +96,7 @@ def saved(directory: Path, name: str, **changed: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("shape", "weights", "embeddings"), [("pixart-xl-512", 609_460_224, 0), ("dit-xl-256", 671_989_248, 28)]
+    ("shape", "weights", "embeddings"), [("pixart-xl-512", 610_228_224, 0), ("dit-xl-256", 749_274_624, 28)]
 )
 def test_true_shapes_have_their_layers(shape: str, weights: int, embeddings: int) -> None:
     layers = layer_names(ModelSource(f"random:{shape}"))
@@ -180,7 +180,9 @@ def test_the_file_is_the_model(made: Made, name: str) -> None:
 def test_linear_layers_stay_codes(made: Made, name: str) -> None:
     graph = onnx.load(made(name, True).directory / TRANSFORMER, load_external_data=False).graph
     found = Counter(node.op_type for node in graph.node)
-    assert found["MatMulNBits"] == sum(isinstance(layer, nn.Linear) for layer in load(name).model.modules())
+    linear = sum(isinstance(layer, nn.Linear) for layer in load(name).model.modules())
+    assert found["MatMulNBits"] >= linear  # DiT asks the first block's embedding twice
+    assert found["Gemm"] == 0
     small, plain = parts_of(made(name, True)), parts_of(made(name, False))
     assert small["transformer_blocks"] < 0.25 * plain["transformer_blocks"]
 

@@ -28,5 +28,5 @@ class Input:
     count: int = 0
 
     @property
-    def dtype(self) -> type[np.float32 | np.int64]:
+    def dtype(self) -> type[np.generic]:
         return np.int64 if self.kind in ("mask", "label") else np.float32

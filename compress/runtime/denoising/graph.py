@@ -27,7 +27,7 @@ _TOLD = {
     "timestep": ("timesteps", "none"),
     "label": ("labels", "none"),
 }
-_TYPES = {np.float32: "tensor(float)", np.int64: "tensor(int64)"}
+_TYPES: dict[type, str] = {np.float32: "tensor(float)", np.int64: "tensor(int64)"}
 
 
 class NoiseGraph:
