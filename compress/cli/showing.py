@@ -19,7 +19,7 @@ from compress.published.rows import is_page, published_of, rows_of
 from compress.report.row import Row
 from compress.report.table import bench_table, render, show
 from compress.results import float_artefact_of, rows_below
-from compress.runtime.artefact import TRANSFORMER, UNET, VAE_DECODER, open_artefact
+from compress.runtime.artefact import TRANSFORMER, VAE_DECODER, open_artefact
 from compress.runtime.measure import bench
 from compress.runtime.verify import Verification
 
@@ -116,19 +116,21 @@ def published(page: Path, names: Sequence[str], rerun: bool, output: Path | None
 
 def benchmark(artefacts: Sequence[Path], threads: int, format: Format, quiet: bool) -> str:
     """The times of artefacts or ONNX files that ran in turn."""
-    if all((path / TRANSFORMER).is_file() for path in artefacts):
-        from compress.runtime.images.measure import bench_images
+    from compress.runtime.denoising.graph import holds_denoiser
 
-        opened = [open_artefact(path) for path in artefacts]
-        return bench_table(bench_images(opened, threads, progress=reporter_for(quiet)), format)
     if all((path / VAE_DECODER).is_file() for path in artefacts):
         from compress.runtime.text_to_image.measure import bench_pipelines
 
         opened = [open_artefact(path) for path in artefacts]
         return bench_table(bench_pipelines(opened, threads, progress=reporter_for(quiet)), format)
-    if all((path / UNET).is_file() for path in artefacts):
+    if all(map(holds_denoiser, artefacts)):
         from compress.runtime.denoising.measure import bench_steps
 
         opened = [open_artefact(path) for path in artefacts]
         return bench_table(bench_steps(opened, threads, progress=reporter_for(quiet)), format)
+    if all((path / TRANSFORMER).is_file() for path in artefacts):
+        from compress.runtime.images.measure import bench_images
+
+        opened = [open_artefact(path) for path in artefacts]
+        return bench_table(bench_images(opened, threads, progress=reporter_for(quiet)), format)
     return bench_table(bench(artefacts, threads=threads, progress=reporter_for(quiet)), format)

@@ -22,7 +22,8 @@ class Card:
     random_weights  whether its weights are fresh ones, so that no figure of quality means anything.
     licence         of the weights, as an SPDX name in small letters or an address; None: not known.
     task            what the model is for, as the Hugging Face hub names it.
-    whole           of text-to-image: whether all parts of the pipeline lie here, and not the UNet alone.
+    whole           of text-to-image: whether all parts of the pipeline lie here, and not the denoiser alone.
+    part            of text-to-image: the folder of the denoiser.
     """
 
     description: str = "An image classifier"
@@ -32,6 +33,7 @@ class Card:
         "image-classification"
     )
     whole: bool = False
+    part: Literal["unet", "transformer"] = "unet"
 
 
 def model_card(card: Card, content: Mapping[str, Any], scores: Scores) -> str:
@@ -87,7 +89,10 @@ def _body(card: Card, content: Mapping[str, Any], scores: Scores) -> Iterator[st
     yield ""
     yield "`compress.json` says how this was made and what each file must be: `compress verify` checks it."
     yield ""
-    yield from _PIPELINE if card.whole else _USAGE[card.task]
+    if card.whole:
+        yield from _PIPELINE
+    else:
+        yield from _TRANSFORMER if card.part == "transformer" else _USAGE[card.task]
 
 
 def _weights(weights: Mapping[str, Any]) -> str:
@@ -175,6 +180,24 @@ import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("unet/model.onnx")
 sizes = {given.name: given.shape[1:] for given in session.get_inputs()}
 inputs = {name: np.random.standard_normal((1, *shape)).astype(np.float32) for name, shape in sizes.items()}
+inputs["timestep"] = np.array([500], np.float32)
+[noise] = session.run(["out_sample"], inputs)
+```""".splitlines()
+
+_TRANSFORMER = """\
+## Use
+
+One step; a pipeline of diffusers takes many, with what reads texts and the decoder of images that do not lie here.
+
+```python
+import numpy as np, onnxruntime
+
+session = onnxruntime.InferenceSession("transformer/model.onnx")
+inputs = {}
+for given in session.get_inputs():  # a mask of ones, class 1
+    kind = np.int64 if given.type == "tensor(int64)" else np.float32
+    inputs[given.name] = np.ones((1, *given.shape[1:]), kind)
+inputs["hidden_states"] = np.random.standard_normal(inputs["hidden_states"].shape).astype(np.float32)
 inputs["timestep"] = np.array([500], np.float32)
 [noise] = session.run(["out_sample"], inputs)
 ```""".splitlines()

@@ -21,6 +21,7 @@ from compress.exporter.card import Card
 from compress.exporter.denoisers import denoiser_signature
 from compress.exporter.directory import appearing, describe, write_json
 from compress.exporter.parts import LARGEST_BATCH, check_part, write_part
+from compress.models.denoisers import unet
 from compress.models.denoisers.schedule import INDEX, SCHEDULER, own_settings
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def signatures() -> dict[str, Signature]:
 
     return {
         "text_encoder": Signature((TEXT_INPUT,), TEXT_OUTPUT),
-        "unet": denoiser_signature(),
+        "unet": denoiser_signature(unet.UNET),
         "vae_decoder": Signature((LATENT_INPUT,), PIXEL_OUTPUT, LARGEST_BATCH),
     }
 
@@ -147,7 +148,6 @@ def _opened(name: str, path: Path) -> Callable[..., Any]:
 
 def _config(name: str, part: Any) -> dict[str, Any]:
     """Of diffusers' or transformers' class, as they write it."""
-    from compress.models.denoisers import unet
     from compress.models.pipelines import vae
 
     if name == "text_encoder":

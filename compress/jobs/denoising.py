@@ -1,4 +1,4 @@
-"""Jobs of `denoising`: from a recipe to its UNet, what it makes of seeded latents, and its figures."""
+"""Jobs of `denoising`: from a recipe to its denoiser, what it makes of seeded latents, and its figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from compress.models.denoisers.schedule import Schedule, own_settings, read_sche
 from compress.passes.base import Progress
 from compress.recipe import DenoisingSpec, Recipe
 from compress.runtime.artefact import Artefact
-from compress.runtime.denoising import open_unet
+from compress.runtime.denoising import open_denoiser
 from compress.runtime.denoising.measure import measure_steps, parts_of
 from compress.runtime.graph import operators_of
 from compress.runtime.machine import this_machine
@@ -42,7 +42,7 @@ _NO_LABELS = "latents that are drawn have no labels: a denoiser is not trained h
 
 @dataclass(frozen=True)
 class DenoisingJob:
-    """A Job: a UNet, and the task that scores it."""
+    """A Job: a denoiser, and the task that scores it."""
 
     source: LoadedDenoiser
     task: Denoising
@@ -56,7 +56,8 @@ class DenoisingJob:
     @property
     def card(self) -> Card:
         source = self.source
-        return Card(source.description, source.random_weights, source.licence, task="text-to-image")
+        part = source.architecture.folder
+        return Card(source.description, source.random_weights, source.licence, task="text-to-image", part=part)
 
     @property
     def translator(self) -> None:
@@ -75,7 +76,7 @@ class DenoisingJob:
         return calibration_of(self.task, self.recipe, self.source.schedule)
 
     def batches(self) -> Iterator[tuple[Tensor, ...]]:
-        """Drawn latents and text states, at timesteps spread over the schedule."""
+        """Drawn latents and text states (or classes), at timesteps spread over the schedule."""
         return _tensors(self._calibration, self.recipe.calibration.batch_size)
 
     def example(self) -> tuple[Tensor, ...]:
@@ -108,7 +109,8 @@ class DenoisingJob:
 
         example = tuple(each[:1] for each in self.example())
         target = self.recipe.device()
-        return lambda model: file_bytes(model, example, target, denoiser_signature(), keep_codes=True)
+        signature = denoiser_signature(self.source.architecture)
+        return lambda model: file_bytes(model, example, target, signature, keep_codes=True)
 
     def measure(self, artefact: Artefact, reference: Artefact | None, keep: Path, progress: Progress) -> Measurement:
         evaluate = self.recipe.evaluate
@@ -141,8 +143,8 @@ def scores_of(
 
 def made_by(task: Denoising, artefact: Artefact, threads: int, progress: Progress) -> Float:
     """The noise of all samples, one after another."""
-    unet, count = open_unet(artefact, threads), task.num_samples
-    return np.concatenate([unet(*task.sample(number)) for number in progress(range(count), "samples", count)])
+    graph, count = open_denoiser(artefact, threads), task.num_samples
+    return np.concatenate([graph(*task.sample(number)) for number in progress(range(count), "samples", count)])
 
 
 def fingerprints(recipe: Recipe) -> dict[str, str]:
@@ -190,27 +192,22 @@ def verify(
 
 def task_of(recipe: Recipe, source: LoadedDenoiser) -> Denoising:
     """The recipe's task, for latents that the model takes.  Raises ModelError for a size that it does not."""
-    from compress.models.denoisers.unet import stride_of
-
-    spec, config = _spec(recipe), source.model.config
-    size, stride = spec.sample_size or config.sample_size, stride_of(source.model)
+    spec, config, known = _spec(recipe), source.model.config, source.architecture
+    size, stride = spec.sample_size or config["sample_size"], known.stride(config)
     if not isinstance(size, int) or size % stride:
         raise ModelError(
             f"sample_size is {size}: latents of {recipe.model.source} are square, of a size that {stride} divides: "
             f"write task.denoising.sample_size: {stride * 8}"
         )
-    width = config.cross_attention_dim
-    if not isinstance(width, int):
-        raise ModelError(f"{recipe.model.source}: cross_attention_dim is {width}: one width of text states is wanted")
-    timesteps = source.schedule.timesteps(spec.num_samples)
-    return Denoising((config.in_channels, size, size), (spec.num_tokens, width), timesteps, spec.seed)
+    inputs = known.inputs(config, size, spec.num_tokens, recipe.model.source)
+    return Denoising(inputs, source.schedule.timesteps(spec.num_samples), spec.seed)
 
 
 def task_of_artefact(artefact: Artefact, recipe: Recipe) -> Denoising:
     """The recipe's task, for the latents that the artefact takes."""
-    unet, spec = open_unet(artefact), _spec(recipe)
+    spec = _spec(recipe)
     timesteps = read_schedule(artefact.directory).timesteps(spec.num_samples)
-    return Denoising(unet.latent_shape, unet.states_shape, timesteps, spec.seed)
+    return Denoising(open_denoiser(artefact).inputs, timesteps, spec.seed)
 
 
 def calibration_of(task: Denoising, recipe: Recipe, schedule: Schedule) -> Denoising:

@@ -16,6 +16,7 @@ from compress.errors import DataError, ModelError
 from compress.exporter import Card
 from compress.exporter.pipelines import export_pipeline, pipeline_bytes
 from compress.models.denoisers.schedule import own_settings
+from compress.models.denoisers.unet import shaped_inputs, stride
 from compress.models.pipelines import loading
 from compress.passes.base import Progress
 from compress.recipe import Recipe, TextToImageSpec
@@ -94,7 +95,8 @@ class TextToImageJob:
         """A sample a text."""
         import torch
 
-        drawn = Denoising(self.latent_shape, (1, 1), self.source.schedule.timesteps(len(texts)), seed, kind)
+        inputs = shaped_inputs(self.latent_shape, (1, 1))
+        drawn = Denoising(inputs, self.source.schedule.timesteps(len(texts)), seed, kind)
         numbers = self._numbers(texts)
         for row, (sample, timestep, _) in zip(count(0, batch_size), drawn.batches(batch_size), strict=False):
             yield numbers[row : row + len(sample)], torch.from_numpy(sample), torch.from_numpy(timestep)
@@ -287,16 +289,14 @@ def calibration_of(recipe: Recipe) -> list[str]:
 def _sizes(recipe: Recipe, source: loading.LoadedPipeline) -> tuple[int, tuple[int, int, int]]:
     """Height and width of an image, in pixels, and the latents' (C, h, w).  Raises ModelError for a size that the model
     does not take."""
-    from compress.models.denoisers.unet import stride_of
-
     unet, scale = source.model.unet, source.model.vae_decoder.scale
     own = unet.config.sample_size
-    size, stride = _spec(recipe).image_size, stride_of(unet) * scale
+    size, step = _spec(recipe).image_size, stride(unet.config) * scale
     size = own * scale if size is None and isinstance(own, int) else size
-    if size is None or size % stride:
+    if size is None or size % step:
         raise ModelError(
-            f"image_size is {size}: images of {recipe.model.source} are square, of a size that {stride} divides: "
-            f"write task.text_to_image.image_size: {stride * 8}"
+            f"image_size is {size}: images of {recipe.model.source} are square, of a size that {step} divides: "
+            f"write task.text_to_image.image_size: {step * 8}"
         )
     return size, (unet.config.in_channels, size // scale, size // scale)
 

@@ -16,7 +16,7 @@ from compress.errors import unknown
 IMAGE_KINDS = ("package", "timm", "torchvision", "hf", "cifar", "path", "factory")
 TEXT_KINDS = ("package", "hf", "path", "gguf", "random", "new")
 GENERATOR_KINDS = ("flow", "path")  # of models that make images
-DENOISER_KINDS = ("random", "path", "hf")  # of UNets that denoise latents
+DENOISER_KINDS = ("random", "path", "hf")  # of UNets and transformers that denoise latents
 PIPELINE_KINDS = DENOISER_KINDS  # of whole pipelines that make images of texts
 KINDS_OF = {
     "image_classification": IMAGE_KINDS,
@@ -61,7 +61,7 @@ SHAPES = (
     "tiny-t5",
 )
 # Those of denoisers, in compress/models/denoisers/shapes.
-DENOISER_SHAPES = ("sd15-unet", "tiny-unet")
+DENOISER_SHAPES = ("dit-xl-256", "pixart-xl-512", "sd15-unet", "tiny-dit", "tiny-pixart", "tiny-unet")
 # Those of whole pipelines, in compress/models/pipelines/shapes.
 PIPELINE_SHAPES = ("sd15", "tiny-sd")
 # What can build the network that the weights of a `path:` belong to.
@@ -93,7 +93,7 @@ _TASK_TOLD = {
     "image_classification": "image classifiers",
     "translation": "translators",
     "image_generation": "models that make images",
-    "denoising": "UNets that denoise",
+    "denoising": "models that denoise latents",
     "text_to_image": "pipelines that make images of texts",
 }
 _DIRECTORIES = {
@@ -117,7 +117,8 @@ class ModelSource:
                   tokenizer), 'gguf:FILE.gguf', 'random:SHAPE' (a known shape, fresh weights), or 'new:SHAPE' (the same
                   with a vocabulary of its own, for a pass that trains it).
                   Of a model that makes images: 'flow:digits', or 'path:DIRECTORY' (config and safetensors).
-                  Of a denoiser: 'random:SHAPE', 'path:DIRECTORY' (a pipeline of diffusers, or its unet/ alone) or
+                  Of a denoiser: 'random:SHAPE', 'path:DIRECTORY' (a pipeline of diffusers, or its unet/ or
+                  transformer/ alone) or
                   'hf:ORG/NAME@REVISION'; and so of a whole pipeline that makes images of texts.
     weights       'pretrained', or 'random' to start from fresh ones: for parity and size, never for quality.
     architecture  the network that the weights of a `path:` belong to, as a source: 'timm:resnet18'.

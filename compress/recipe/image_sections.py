@@ -46,15 +46,15 @@ class ImageGenerationSpec:
 
 @dataclass(frozen=True)
 class DenoisingSpec:
-    """Denoise latents: how far the noise that a UNet of diffusers gives is from the float model's, in decibels, on
-    latents and text states that are drawn. Of random weights too this tells what compressing does; what it does to
-    images it does not tell.
+    """Denoise latents: how far the noise that a UNet or a transformer of diffusers gives is from the float model's, in
+    decibels, on latents and text states or classes that are drawn. Of random weights too this tells what compressing
+    does; what it does to images it does not tell.
 
     dataset      drawn: from seeds, normal values; no other is known.
     num_samples  that the scores are taken on, at timesteps spread evenly over the scheduler's.
     sample_size  height and width of the latents, which the graph keeps to; null: the model's own, 64 of Stable
                  Diffusion 1.5 for images of 512 pixels.
-    num_tokens   of the text states.
+    num_tokens   of the text states; without effect where a class is told and no text.
     seed         of the samples.
     """
 

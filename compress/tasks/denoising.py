@@ -1,39 +1,39 @@
-"""Denoising: what a UNet makes of seeded latents and text states, against the float model on the same ones."""
+"""Denoising: what a denoiser makes of seeded latents and texts, against the float model on the same ones."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.models.denoisers.inputs import Input
 from compress.tasks.base import Float, Scores
 from compress.tasks.bootstrap import Resampled, resampling
 
-Inputs = tuple[Float, Float, Float]  # sample [N, C, H, W], timestep [N], encoder_hidden_states [N, L, D]
+Arrays = tuple[NDArray[Any], ...]  # of each of the inputs, [N, …]
 _SMALLEST = 2.0**-46  # share of the signal's energy below which float32 knows no difference: 138 dB
 
 
 @dataclass(frozen=True)
 class Denoising:
-    """Sample i is drawn from (`seed`, i): a latent and text states of normal values, at timestep `timesteps[i]`.
+    """Sample i is drawn from (`seed`, i), at timestep `timesteps[i]`: a latent and text states of normal values, how
+    many of their tokens are read, a class.
 
     A latent that a variance-preserving scheduler hands over has unit variance at every timestep, as these have; but
     neither they nor the text states are those of images and texts.
 
-    latent_shape  (C, H, W).
-    states_shape  (L, D): tokens, and width of their states.
-    timesteps     [N], one a sample.
-    kind          of samples: those that scores are taken on and those that calibrate are never the same.
+    inputs     that the denoiser takes, in its order.
+    timesteps  [N], one a sample.
+    kind       of samples: those that scores are taken on and those that calibrate are never the same.
     """
 
     name: ClassVar[str] = "denoising"
 
-    latent_shape: tuple[int, int, int]
-    states_shape: tuple[int, int]
+    inputs: tuple[Input, ...]
     timesteps: NDArray[np.float32]
     seed: int = 0
     kind: str = "evaluation"
@@ -42,19 +42,17 @@ class Denoising:
     def num_samples(self) -> int:
         return len(self.timesteps)
 
-    def sample(self, number: int) -> Inputs:
+    def sample(self, number: int) -> Arrays:
         """One sample, [1, …] each."""
         random = np.random.default_rng([self.seed, number, *self.kind.encode()])
-        latent = random.standard_normal((1, *self.latent_shape), np.float32)
-        states = random.standard_normal((1, *self.states_shape), np.float32)
-        return latent, self.timesteps[number : number + 1], states
+        timestep = self.timesteps[number : number + 1]
+        return tuple(timestep if each.kind == "timestep" else _drawn(each, random) for each in self.inputs)
 
-    def batches(self, batch_size: int) -> Iterator[Inputs]:
+    def batches(self, batch_size: int) -> Iterator[Arrays]:
         """All samples in order."""
         for start in range(0, self.num_samples, batch_size):
             rows = [self.sample(number) for number in range(start, min(start + batch_size, self.num_samples))]
-            latents, timesteps, states = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-            yield latents, timesteps, states
+            yield tuple(np.concatenate(parts) for parts in zip(*rows, strict=True))
 
     def score(self, outputs: Float) -> Scores:
         """Nothing: what is right for made-up latents nobody knows."""
@@ -73,8 +71,25 @@ class Denoising:
 
     def fingerprint(self) -> str:
         """sha256 of what the samples are drawn from."""
-        told = f"{self.kind} {self.seed} {self.latent_shape} {self.states_shape} {self.timesteps.tolist()}"
+        inputs = " ".join(_told(each) for each in self.inputs if each.kind != "timestep")
+        told = f"{self.kind} {self.seed} {inputs} {self.timesteps.tolist()}"
         return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _drawn(given: Input, random: np.random.Generator) -> NDArray[Any]:
+    if given.kind == "mask":
+        length = random.integers(1, given.shape[0], endpoint=True)
+        return (np.arange(given.shape[0]) < length).astype(np.int64)[None]
+    if given.kind == "label":
+        return random.integers(0, given.count, 1, np.int64)
+    return random.standard_normal((1, *given.shape), np.float32)
+
+
+def _told(given: Input) -> str:
+    """What is drawn for it."""
+    if given.kind == "label":
+        return f"label of {given.count}"
+    return f"{'mask ' if given.kind == 'mask' else ''}{given.shape}"
 
 
 def energies(outputs: Float, reference: Float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -81,7 +81,10 @@ def test_a_pipeline_and_its_unet_alone_are_opened(tmp_path: Path) -> None:
 
 def test_a_pipeline_without_a_unet_is_told(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"a pipeline without a UNet: it holds neither unet/config.json nor"):
+    with pytest.raises(
+        ModelError,
+        match=r"a pipeline without a denoiser: it holds neither unet/config.json, transformer",
+    ):
         load_denoiser(ModelSource(f"path:{tmp_path}"))
     with pytest.raises(ModelError, match="no such directory"):
         load_denoiser(ModelSource(f"path:{tmp_path / 'other'}"))
@@ -106,7 +109,10 @@ def test_shards_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"_class_name": "SD3Transformer2DModel"}, "only UNet2DConditionModel of diffusers"),
+        (
+            {"_class_name": "SD3Transformer2DModel"},
+            "of diffusers only UNet2DConditionModel, PixArtTransformer2DModel, DiTTr",
+        ),
         ({"addition_embed_type": "text_time"}, "takes more than a sample, its timestep and one text's"),
         ({"block_out_channels": [32, 96]}, "does not fit the architecture"),
         ({"norm_num_groups": 7}, "config.json: "),
@@ -143,7 +149,10 @@ def test_timesteps_are_spread_over_the_schedule() -> None:
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        ("timm:resnet18", "'timm:' has no UNets that denoise: write one of random, path, hf, such as random:sd15-unet"),
+        (
+            "timm:resnet18",
+            "'timm:' has no models that denoise latents: write one of random, path, hf, such as random:sd15-unet",
+        ),
         ("random:sd15-unett", "unknown shape 'sd15-unett': did you mean 'sd15-unet'?"),
         ("random:nllb-600m", "unknown shape 'nllb-600m'"),
         ("path:unet.safetensors", "a denoiser is a directory with its config"),

@@ -139,7 +139,7 @@ def test_it_runs_without_torch(small_artefact: Artefact) -> None:
         "from compress.tasks.denoising import Denoising\n"
         "import numpy as np\n"
         f"unet = open_unet({str(small_artefact.directory)!r})\n"
-        "task = Denoising(unet.latent_shape, unet.states_shape, np.array([500], np.float32))\n"
+        "task = Denoising(unet.inputs, np.array([500], np.float32))\n"
         "print(unet(*task.sample(0)).shape)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from compress.applying import apply
 from compress.exporter.denoisers import export_denoiser
 from compress.models.denoisers.loading import LoadedDenoiser, load_denoiser
+from compress.models.denoisers.unet import shaped_inputs
 from compress.models.source import ModelSource
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.runtime.artefact import Artefact
@@ -24,7 +25,7 @@ def load_tiny() -> LoadedDenoiser:
 
 
 def task(count: int = 4) -> Denoising:
-    return Denoising((4, 8, 8), (5, 32), load_tiny_timesteps(count))
+    return Denoising(shaped_inputs((4, 8, 8), (5, 32)), load_tiny_timesteps(count))
 
 
 def load_tiny_timesteps(count: int) -> Any:

@@ -1,1 +1,1 @@
-"""Models that denoise latents: diffusers' UNet2DConditionModel, what timesteps it was trained on, and its shapes."""
+"""Models that denoise latents: UNets and transformers of diffusers, a file each, their schedules and shapes."""

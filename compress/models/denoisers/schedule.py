@@ -46,14 +46,14 @@ def read_schedule(directory: Path) -> Schedule:
 
 
 def schedule_of(config: Mapping[str, Any], where: str) -> Schedule:
-    """Raises ModelError for a scheduler that a UNet of diffusers cannot be sampled by."""
+    """Raises ModelError for a scheduler that no denoiser here can be sampled by."""
     name = config.get("_class_name")
     if not isinstance(name, str) or "Scheduler" not in name:
         raise ModelError(f"{where}: _class_name is {name}: the name of a scheduler of diffusers is wanted")
     if name.startswith("FlowMatch"):
         raise ModelError(
-            f"{where}: the scheduler is {name}, whose steps follow velocities: a UNet2DConditionModel wants one of "
-            f"noise levels, such as DDIMScheduler or PNDMScheduler"
+            f"{where}: the scheduler is {name}, whose steps follow velocities: a denoiser here wants one of noise "
+            f"levels, such as DDIMScheduler or PNDMScheduler"
         )
     prediction = config.get("prediction_type", PREDICTIONS[0])
     if prediction not in PREDICTIONS:

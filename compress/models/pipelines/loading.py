@@ -74,7 +74,7 @@ def load_pipeline(source: ModelSource) -> LoadedPipeline:
     """Raises ModelError for a pipeline that cannot be had, is damaged, lacks a part, whose parts do not fit each other,
     or that holds weights that are no numbers; MissingExtra without torch, diffusers or transformers."""
     _require()
-    from compress.models.denoisers.unet import filled_at_random
+    from compress.models.denoisers.weights import filled_at_random
     from compress.models.finite import check_finite
     from compress.models.pipelines.text_encoder import numbered
     from compress.models.pipelines.tokenizer import made_tokenizer, read_tokenizer
@@ -134,7 +134,8 @@ def _configs(source: ModelSource, directory: Path | None) -> _Configs:
 
 def _blank(configs: _Configs) -> PipelineParts:
     """On the meta device, without weights.  Raises ModelError for parts that do not fit each other."""
-    from compress.models.denoisers.unet import blank_unet
+    from compress.models.denoisers.building import blank
+    from compress.models.denoisers.unet import UNET
     from compress.models.pipelines.parts import PipelineParts, check_fit
     from compress.models.pipelines.text_encoder import blank_text_encoder
     from compress.models.pipelines.vae import blank_decoder
@@ -142,7 +143,7 @@ def _blank(configs: _Configs) -> PipelineParts:
     assert configs.schedule.config is not None  # `_configs` has seen to it
     model = PipelineParts(
         blank_text_encoder(configs.text_encoder, configs.named("text_encoder")),
-        blank_unet(configs.unet, configs.named("unet")),
+        blank(UNET, configs.unet, configs.named("unet")),
         blank_decoder(configs.vae, configs.named("vae")),
         configs.schedule.config,
     )
@@ -160,7 +161,7 @@ def _filled_parts(model: PipelineParts, filled: Any) -> PipelineParts:
 
 
 def _filled(part: str, blank: nn.Module, directory: Path) -> nn.Module:
-    from compress.models.denoisers.unet import unfilled
+    from compress.models.denoisers.weights import unfilled
     from compress.models.pipelines.text_encoder import text_weights
     from compress.models.pipelines.vae import decoder_weights
     from compress.models.sources.path import fill

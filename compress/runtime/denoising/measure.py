@@ -47,7 +47,7 @@ def bench_steps(
 
 
 def parts_of(artefact: Artefact) -> dict[str, int]:
-    """Bytes of the UNet's files by its parts (down_blocks, mid_block, …), those of no layer as 'graph'."""
+    """Bytes of the denoiser's files by its parts (down_blocks, transformer_blocks, …), those of no layer as 'graph'."""
     parts: Counter[str] = Counter()
     for name, size in stored_bytes_by_name(artefact.model_path).items():
         parts[name.partition(".")[0] if "." in name else _GRAPH] += size

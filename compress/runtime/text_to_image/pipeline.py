@@ -10,7 +10,7 @@ import numpy as np
 from compress.errors import ArtefactError
 from compress.passes.base import Progress, silent
 from compress.runtime.artefact import TEXT_ENCODER, UNET, VAE_DECODER, Artefact
-from compress.runtime.denoising import UNet, open_unet
+from compress.runtime.denoising import NoiseGraph, open_unet
 from compress.runtime.text_to_image.directory import Parts, Sampling, read_parts
 from compress.runtime.text_to_image.graphs import Graph, open_decoder, open_text_encoder
 from compress.runtime.text_to_image.prompts import Prompts, open_prompts
@@ -21,7 +21,7 @@ from compress.tasks.base import Float
 class TextToImage:
     """Makes images one after another, so that none depends on which others are made.  See `Parts` for the rest."""
 
-    def __init__(self, parts: Parts, prompts: Prompts, text_encoder: Graph, unet: UNet, decoder: Graph) -> None:
+    def __init__(self, parts: Parts, prompts: Prompts, text_encoder: Graph, unet: NoiseGraph, decoder: Graph) -> None:
         self.scheduler, self.sampling = parts.scheduler, parts.sampling
         self.scaling_factor, self.scale = parts.scaling_factor, parts.scale
         self.prompts, self.text_encoder, self.unet, self.decoder = prompts, text_encoder, unet, decoder
