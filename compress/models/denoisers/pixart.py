@@ -56,7 +56,10 @@ def forward_of(original: Callable[..., Any]) -> Callable[..., Any]:
         timestep: Tensor,
         encoder_attention_mask: Tensor,
     ) -> Tensor:
+        import torch
+
         mask = encoder_attention_mask
+        torch._check(mask.shape[0] == hidden_states.shape[0])  # diffusers reshapes it before anything else says so
         out: Tensor = original(
             self, hidden_states, encoder_hidden_states, timestep, encoder_attention_mask=mask, return_dict=False
         )[0]
