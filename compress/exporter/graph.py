@@ -18,7 +18,7 @@ from onnxscript import opset18 as op
 from torch import Tensor, nn
 
 from compress.errors import ModelError
-from compress.exporter.nodes import CONSTANT, attribute
+from compress.exporter.nodes import CONSTANT, attribute, constant, replace
 from compress.exporter.opsets import FIRST
 from compress.models.masks import Mask, settle_masks
 from compress.models.quantized import stored
@@ -91,6 +91,7 @@ def to_graph(
     for value in [v for name, v in graph.initializers.items() if name.endswith(_ORIGINAL)]:
         if not any(reader.domain == DOMAIN for reader, _ in value.uses()):
             value.name = f"{str(value.name).removesuffix(_ORIGINAL)}.weight"
+    drop_idle_squeezes(graph)
     note_modules(graph)
     return program.model
 
@@ -101,6 +102,17 @@ def _root_cause(error: BaseException) -> str:
         error = error.__cause__
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def drop_idle_squeezes(graph: ir.Graph) -> None:
+    """Take out each Squeeze of an axis that is longer than 1: torch leaves such a tensor as it is, ONNX refuses it."""
+    for node in [each for each in graph if each.op_type == "Squeeze"]:
+        value, axes = node.inputs[0], constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        if value is None or value.shape is None or axes is None or axes.size != 1:
+            continue
+        size = value.shape[int(axes.item())]
+        if isinstance(size, int) and size > 1:
+            replace(graph, node, value)
 
 
 def note_modules(graph: ir.Graph) -> None:

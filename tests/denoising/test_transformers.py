@@ -272,3 +272,24 @@ def test_what_a_unets_samples_are_drawn_from_is_told_as_ever() -> None:
     drawn = Denoising(shaped_inputs((4, 8, 8), (5, 32)), np.array([500, 100], np.float32), 3)
     told = "evaluation 3 (4, 8, 8) (5, 32) [500.0, 100.0]"  # published rows hold its hash
     assert drawn.fingerprint() == hashlib.sha256(told.encode()).hexdigest()
+
+
+def test_a_squeeze_of_a_longer_axis_goes() -> None:
+    import onnx_ir as ir
+
+    from compress.exporter.graph import drop_idle_squeezes
+
+    def remaining(shape: tuple[int, ...]) -> int:
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node("Squeeze", ["x", "axes"], ["y"]), onnx.helper.make_node("Neg", ["y"], ["z"])],
+            "graph",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+            [onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None)],
+            [onnx.numpy_helper.from_array(np.array([1]), "axes")],
+        )
+        model = ir.from_proto(onnx.helper.make_model(graph))
+        drop_idle_squeezes(model.graph)
+        return len(model.graph)
+
+    assert remaining((2, 16, 3)) == 1  # as PixArt's last layer, which diffusers squeezes whatever its size
+    assert remaining((2, 1, 3)) == 2
