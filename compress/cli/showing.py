@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from compress.report.row import Row
 from compress.report.table import bench_table, render, show
 from compress.results import float_artefact_of, rows_below
 from compress.runtime.artefact import TRANSFORMER, VAE_DECODER, open_artefact
-from compress.runtime.measure import bench
+from compress.runtime.measure import Bench, bench
 from compress.runtime.verify import Verification
 
 Format = Literal["markdown", "csv", "json"]
@@ -116,21 +116,27 @@ def published(page: Path, names: Sequence[str], rerun: bool, output: Path | None
 
 def benchmark(artefacts: Sequence[Path], threads: int, format: Format, quiet: bool) -> str:
     """The times of artefacts or ONNX files that ran in turn."""
+    progress, bench_whole = reporter_for(quiet), _bench_of_directories(artefacts)
+    if bench_whole is None:
+        return bench_table(bench(artefacts, threads=threads, progress=progress), format)
+    opened = [open_artefact(path) for path in artefacts]
+    return bench_table(bench_whole(opened, threads, progress=progress), format)
+
+
+def _bench_of_directories(artefacts: Sequence[Path]) -> Callable[..., list[Bench]] | None:
+    """What lets generators and denoisers of images run in turn; None for other artefacts and files."""
     from compress.runtime.denoising.graph import holds_denoiser
 
     if all((path / VAE_DECODER).is_file() for path in artefacts):
         from compress.runtime.text_to_image.measure import bench_pipelines
 
-        opened = [open_artefact(path) for path in artefacts]
-        return bench_table(bench_pipelines(opened, threads, progress=reporter_for(quiet)), format)
+        return bench_pipelines
     if all(map(holds_denoiser, artefacts)):
         from compress.runtime.denoising.measure import bench_steps
 
-        opened = [open_artefact(path) for path in artefacts]
-        return bench_table(bench_steps(opened, threads, progress=reporter_for(quiet)), format)
+        return bench_steps
     if all((path / TRANSFORMER).is_file() for path in artefacts):
         from compress.runtime.images.measure import bench_images
 
-        opened = [open_artefact(path) for path in artefacts]
-        return bench_table(bench_images(opened, threads, progress=reporter_for(quiet)), format)
-    return bench_table(bench(artefacts, threads=threads, progress=reporter_for(quiet)), format)
+        return bench_images
+    return None

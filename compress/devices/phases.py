@@ -59,9 +59,9 @@ def phases(path: Path, tokens: int, sizes: Mapping[str, int]) -> tuple[Phase, ..
     if [each.name for each in found] == [ENCODER, DECODER]:
         encoder, decoder = found
         return _encoder_decoder(encoder, decoder, tokens, sizes)
-    parts = [_PARTS.get(each.relative_to(path).as_posix()) for each in found if each != path]
-    if parts and parts[0] is not None:
-        return tuple(Phase(str(name), file, {**_batch(file), **sizes}) for name, file in zip(parts, found, strict=True))
+    parts = {path / name: told for name, told in _PARTS.items()}
+    if found[0] in parts:
+        return tuple(Phase(parts[file], file, {**_batch(file), **sizes}) for file in found)
     (file,) = found
     names = _inputs(file)
     if any(name.startswith("past_key_values") for name in names):

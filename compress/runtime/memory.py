@@ -17,8 +17,8 @@ _LARGE = 32 << 20
 def freed_at_once() -> Iterator[None]:
     """Scope, for the whole process, in which freed blocks are given back, and at its end what was freed before.
 
-    Decoding weights while a session is made frees many: 1.8 billion weights in 1.33 bits open with 1.57 GB at the most,
-    and 1.90 without.
+    Decoding weights while a session is made frees many: 1.8 billion weights in 1.33 bits open with 1.46 GB at the most,
+    and 1.77 without.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library is None or not hasattr(library, "malloc_trim"):  # other C libraries give back by themselves
