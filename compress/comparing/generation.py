@@ -25,7 +25,7 @@ def compared(artefacts: Sequence[Artefact], pairs: Sequence[Pair], threads: int,
     seen = [task.extractor(each)[1] for each in images[:2]]
 
     def told(place: int) -> tuple[str, str, str, str]:
-        one, other = (f"seen as {classes[place]}" for classes in seen)
+        one, other = ("" if classes is None else f"seen as {classes[place]}" for classes in seen)
         return f"seed {task.seeds[place]}", f"class {task.classes[place]}", one, other
 
     return Compared(

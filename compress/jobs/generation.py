@@ -73,14 +73,14 @@ class GenerationJob:
 
     def batches(self) -> Iterator[tuple[Tensor, ...]]:
         """Real images, noised as the model meets them: (x [N, C, H, W], timestep [N], class [N]), each image at one of
-        the sigmas that the model is sampled at as it is now, guided ones also without their class."""
+        the sigmas that the model is evaluated at as it is now, guided ones also without their class."""
         from compress.models.generators.noted import sampling_of
         from compress.training.flowing import FlowExamples, sigmas_among
 
         calibration, plan = self.recipe.calibration, sampling_of(self.model)
         images = self._images(calibration.dataset, (), calibration.num_samples)
         dropout = 0.0 if plan.guidance_scale is None else 0.5
-        examples = FlowExamples(images, sigmas_among(plan.sigmas()[:-1]), self.task.num_classes, dropout)
+        examples = FlowExamples(images, sigmas_among(plan.sigmas()[list(plan.steps)]), self.task.num_classes, dropout)
         for start in range(0, len(images), calibration.batch_size):
             rows = range(start, min(start + calibration.batch_size, len(images)))
             yield examples.batch(rows, np.random.default_rng((calibration.seed, start))).inputs
@@ -274,6 +274,7 @@ def task_of(recipe: Recipe, num_classes: int, sample_size: int, in_channels: int
         spec.features,
         spec.seed,
         spec.feature_weights,
+        spec.lpips,
     )
 
 

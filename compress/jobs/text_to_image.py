@@ -263,6 +263,7 @@ def task_of(recipe: Recipe, image_size: int, scheduler: str, dataset: str | None
         image_size,
         scheduler,
         spec.seed,
+        spec.lpips,
     )
 
 

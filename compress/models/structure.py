@@ -44,10 +44,10 @@ def recording(model: nn.Module) -> Iterator[None]:
             _noted(module).setdefault("num_items", len(old.items))
             _noted(module)["items"] = [first_items[old.items.index(item)] for item in new.items]
     for name, config in configs_of(model):
-        fields = configs.get(id(config), {})
+        fields = configs.get(id(config))
         for key, value in _entries(config).items():
-            if key in fields and fields[key] != value:
-                _noted(model.get_submodule(name)).setdefault("config", {}).setdefault(key, fields[key])
+            if fields is not None and fields.get(key) != value:  # what is not set, a config need not tell
+                _noted(model.get_submodule(name)).setdefault("config", {}).setdefault(key, fields.get(key))
 
 
 def structure_of(model: nn.Module) -> Structure:

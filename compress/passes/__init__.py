@@ -3,6 +3,7 @@
 No pass imports torch at the top, so that recipes are checked where torch is not installed."""
 
 from compress.passes.base import REGISTRY, Context, Pass, register
+from compress.passes.cache_steps import CacheSteps
 from compress.passes.correct_bias import CorrectBias
 from compress.passes.distill import Distill
 from compress.passes.distill_guidance import DistillGuidance
@@ -35,6 +36,7 @@ from compress.passes.tune_norms_and_scales import TuneNormsAndScales
 
 __all__ = [
     "REGISTRY",
+    "CacheSteps",
     "Context",
     "CorrectBias",
     "Distill",

@@ -29,6 +29,7 @@ class DistillGuidance(FlowPass):
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.models.generators.noted import sampling_of
 
+        super().requires(model, context)
         if sampling_of(model).guidance_scale is None:
             raise ModelError(f"{self.name}: the model is sampled without guidance already: take it out")
 

@@ -51,6 +51,7 @@ class DistillSteps(FlowPass):
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.models.generators.noted import sampling_of
 
+        super().requires(model, context)
         plan = sampling_of(model)
         if plan.guidance_scale is not None:
             raise ModelError(f"{self.name}: the model is sampled with guidance: put distill.guidance before")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Interval
 
+from compress.errors import ModelError
 from compress.passes.base import Context
 from compress.passes.training import TrainingPass
 from compress.training.settings import AdamW
@@ -50,7 +51,8 @@ class FlowPass(AdamW, TrainingPass):
     def requires(self, model: nn.Module, context: Context) -> None:
         from compress.models.generators.noted import sampling_of
 
-        sampling_of(model)
+        if sampling_of(model).evaluated is not None:
+            raise ModelError(f"{self.name}: some of the model's steps are spared: put cache.steps after it")
 
     def task_loss(self) -> TaskLoss:
         from compress.training.flowing import velocity_loss

@@ -18,8 +18,12 @@ class ImageGenerationSpec:
     dataset          real images that the made ones are compared with: digits, parquet:PATH, folder:PATH or hf:NAME,
                      each with an optional slice of rows.
     num_images       that are made for the scores, of all classes in turn.
-    features         the classifier whose features distances are taken in; they are named after it.
-    feature_weights  a file of its weights, where they do not ship: those of cifar-resnet56.
+    features         the network whose features distances are taken in; they are named after it. The distance in those
+                     of inception-2015 is FID.
+    feature_weights  a file of its weights, where they do not ship: those of cifar-resnet56 and of inception-2015, which
+                     wants the extra 'fid'.
+    lpips            compare images with the float model's by that distance as well, from 32 pixels on; it wants the
+                     extra 'lpips', and fetches AlexNet's weights.
     seed             of the first image; each takes the next number.
     batch_size       images that are made together.
     """
@@ -34,12 +38,16 @@ class ImageGenerationSpec:
         "class_accuracy_cifar_resnet56",
         "precision_cifar_resnet56",
         "recall_cifar_resnet56",
+        "frechet_inception_2015",
+        "precision_inception_2015",
+        "recall_inception_2015",
     )
 
     dataset: str = "digits"
     num_images: Annotated[int, Ge(2)] = 1000
-    features: Literal["digits-mlp", "cifar-resnet56"] = "digits-mlp"
+    features: Literal["digits-mlp", "cifar-resnet56", "inception-2015"] = "digits-mlp"
     feature_weights: str | None = None
+    lpips: bool = False
     seed: Seed = 0
     batch_size: Annotated[int, Ge(1)] = 100
 
@@ -81,6 +89,8 @@ class TextToImageSpec:
     scheduler        that makes the steps; null: the pipeline's own.
     image_size       height and width in pixels, which the graphs keep to; null: the model's own, 512 of Stable
                      Diffusion 1.5.
+    lpips            compare images with the float pipeline's by that distance as well; it wants the extra 'lpips', and
+                     fetches AlexNet's weights.
     seed             of the first image; each takes the next number.
     """
 
@@ -94,4 +104,5 @@ class TextToImageSpec:
     negative_prompt: str = ""
     scheduler: Literal["ddim", "euler", "dpm-solver++", "pndm"] | None = None
     image_size: Annotated[int, Ge(8)] | None = None
+    lpips: bool = False
     seed: Seed = 0

@@ -70,7 +70,7 @@ def score_style(name: str) -> Callable[[Figure], str]:
         return points
     if name.startswith("nll_"):
         return signed_nats if name.endswith("_lost") else nats
-    plain = ("chrf", "bleu", "frechet_", "kid_", "ssim")
+    plain = ("chrf", "bleu", "frechet_", "kid_", "ssim", "lpips")
     return number if name.endswith(("_nats", "_db")) or name.startswith(plain) else percent
 
 
@@ -120,7 +120,8 @@ _TRANSLATION = Layout(
         Column("prefill tokens/s", _prefill_speed),
     ),
 )
-_FEATURES = {"digits_mlp": "digits-mlp", "cifar_resnet56": "cifar-resnet56"}  # as scores and as people call them
+# As scores and as people call them.
+_FEATURES = {"digits_mlp": "digits-mlp", "cifar_resnet56": "cifar-resnet56", "inception_2015": "inception-2015"}
 _BY_FEATURES = {
     "frechet": "Fréchet distance ({})",
     "frechet_ratio": "its ratio to float's",
@@ -138,8 +139,9 @@ _GENERATION = Layout(
         *(f"{score}_{suffix}" for suffix in _FEATURES for score in _BY_FEATURES),
         "psnr_db",
         "ssim",
+        "lpips",
     ),
-    parity_scores=("psnr_db", "ssim"),
+    parity_scores=("psnr_db", "ssim", "lpips"),
     speeds=(
         _EVALUATIONS,
         Column("image time / float", _latency_ratio),
@@ -159,8 +161,8 @@ _DENOISING = Layout(
 )
 _TEXT_TO_IMAGE = Layout(
     item="image",
-    scores=("psnr_db", "ssim"),
-    parity_scores=("psnr_db", "ssim"),
+    scores=("psnr_db", "ssim", "lpips"),
+    parity_scores=("psnr_db", "ssim", "lpips"),
     speeds=(
         _EVALUATIONS,
         Column("image time / float", _latency_ratio),
@@ -189,11 +191,14 @@ _HEADERS = {
     "psnr_db": "PSNR to float, dB",
     "sqnr_db": "signal/noise to float, dB",
     "ssim": "SSIM to float",
+    "lpips": "LPIPS to float",
+    "frechet_inception_2015": "FID (inception-2015)",
 }
 _COMPARING = (
     "psnr_db",
     "sqnr_db",
     "ssim",
+    "lpips",
     "agreement",
     "identical",
 )  # of outputs with the float model's: they stand last

@@ -1,7 +1,6 @@
 """Features of images by a small classifier: what distances between sets of images are taken in.
 
-A distance is named after its features, and none is an FID: that is a distance in the features of one network,
-Inception, for photographs.
+A distance is named after its features.  That in Inception's, 'inception-2015', is what is called FID; no other is.
 """
 
 from __future__ import annotations
@@ -18,6 +17,11 @@ from numpy.typing import NDArray
 from compress.errors import DataError
 from compress.tasks.base import Float
 
+Seen = tuple[NDArray[np.float64], NDArray[np.int64] | None]
+_FILES = {
+    "cifar-resnet56": "FILE.safetensors",
+    "inception-2015": "weights-inception-2015-12-05-6726825d.pth, of torch-fidelity's releases on GitHub",
+}
 _WEIGHTS = Path(__file__).parent / "features"
 
 
@@ -25,17 +29,17 @@ _WEIGHTS = Path(__file__).parent / "features"
 class Features:
     """A classifier of images [N, C, H, W] between −1 and 1.
 
-    image_shape  (C, H, W) of what it takes.
-    of           images → (features float64 [N, D], classes int64 [N]).
+    image_shape  (C, H, W) of what it takes; None: any.
+    of           images → (features float64 [N, D], classes int64 [N], or None if it knows others than the task's).
     """
 
     name: str
-    image_shape: tuple[int, int, int]
-    of: Callable[[Float], tuple[NDArray[np.float64], NDArray[np.int64]]]
+    image_shape: tuple[int, int, int] | None
+    of: Callable[[Float], Seen]
 
-    def __call__(self, images: Float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def __call__(self, images: Float) -> Seen:
         """Raises DataError for images of another size."""
-        if images.shape[1:] != self.image_shape:
+        if self.image_shape is not None and images.shape[1:] != self.image_shape:
             wanted, given = (" × ".join(map(str, sizes)) for sizes in (self.image_shape, images.shape[1:]))
             raise DataError(f"features '{self.name}' are of images of {wanted} (channels, height, width): got {given}")
         return self.of(images)
@@ -51,7 +55,7 @@ def digits_mlp() -> Features:
 
 
 def features_by(name: str, weights: str | None) -> Features:
-    """name: 'digits-mlp', which ships, or 'cifar-resnet56', whose weights are a file of the user's.
+    """name: 'digits-mlp', which ships, or 'cifar-resnet56' or 'inception-2015', whose weights are a file of the user's.
 
     Raises DataError for weights that are missing, or given to features that have their own.
     """
@@ -60,7 +64,11 @@ def features_by(name: str, weights: str | None) -> Features:
             raise DataError(f"features '{name}' have weights of their own: take feature_weights out")
         return digits_mlp()
     if weights is None:
-        raise DataError(f"features '{name}' do not ship: write feature_weights: FILE.safetensors")
+        raise DataError(f"features '{name}' do not ship: write feature_weights: {_FILES[name]}")
+    if name == "inception-2015":
+        from compress.tasks.inception_features import inception_2015
+
+        return inception_2015(weights)
     from compress.tasks.cifar_features import cifar_resnet56
 
     return cifar_resnet56(weights)

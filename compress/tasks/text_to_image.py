@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from compress.tasks.base import Float, Scores
 from compress.tasks.image_scores import likeness
+from compress.tasks.lpips import perceptual_distance
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ImagesOfTexts:
     negative_prompt that guidance leads away from.
     image_size      height and width, in pixels.
     scheduler       diffusers' name of it.
+    lpips           whether images are compared by that distance as well.
     """
 
     name: ClassVar[str] = "text_to_image"
@@ -33,6 +35,7 @@ class ImagesOfTexts:
     image_size: int
     scheduler: str
     seed: int = 0
+    lpips: bool = False
 
     @property
     def texts(self) -> list[str]:
@@ -52,8 +55,10 @@ class ImagesOfTexts:
 
         psnr_db  of the mean squared error of all; bootstrap.
         ssim     mean over the images; Student's interval.
+        lpips    mean over the images, if it was asked for; Student's interval.
         """
-        return likeness(images, reference, self.seed)
+        found = likeness(images, reference, self.seed)
+        return {**found, "lpips": perceptual_distance(images, reference)} if self.lpips else found
 
     def fingerprint(self) -> str:
         """sha256 of all that decides which images are made."""

@@ -57,6 +57,23 @@ def test_moments_are_numpys_and_those_of_the_rows_that_were_drawn() -> None:
     np.testing.assert_allclose(covariances[1], np.cov(drawn.T))
 
 
+@pytest.mark.parametrize(("count", "other"), [(2, 3), (3, 40), (40, 3), (200, 150)])
+def test_wide_features_have_the_same_distance_of_fewer_resamples(
+    count: int, other: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of fewer images than features, more, and either."""
+    draw = np.random.default_rng(1)
+    one, two = (
+        sample_of(draw.standard_normal((size, 5)) + shift, seed)
+        for seed, (size, shift) in enumerate([(count, 0), (other, 1)])
+    )
+    narrow = frechet(one, two)
+    monkeypatch.setattr("compress.tasks.image_scores._WIDE", 4)
+    wide = frechet(one, two)
+    assert wide.value == pytest.approx(narrow.value, abs=1e-6)
+    np.testing.assert_allclose(wide.resamples, narrow.resamples[:50], atol=1e-6)
+
+
 def test_an_interval_of_the_distance_holds_the_value() -> None:
     found = centred(frechet(sample_of(NORMAL, 0), sample_of(NORMAL[:100] + 1, 1)), 200)
     assert found.low is not None

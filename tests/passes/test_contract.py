@@ -36,6 +36,7 @@ from compress.models.translators import load_translator
 from compress.models.vocabulary import KEPT, kept_tokens
 from compress.passes import (
     REGISTRY,
+    CacheSteps,
     Context,
     CorrectBias,
     Distill,
@@ -365,6 +366,15 @@ CASES = {
         0.1,
         lambda model: set_sampling(model, Sampling(8)),
         ("distill.steps: the model is sampled in 8 steps, 2 were asked for",),
+        worlds=GENERATORS,
+        later=(QuantizeStatic(),),
+    ),
+    "cache.steps": Case(
+        (),
+        CacheSteps(4),
+        1e-9,
+        lambda model: set_sampling(model, Sampling(8, 2.0)),
+        ("cache.steps: the model is evaluated at 8 steps, 4 were asked for",),
         worlds=GENERATORS,
         later=(QuantizeStatic(),),
     ),

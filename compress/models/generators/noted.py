@@ -21,7 +21,8 @@ def config_of(model: nn.Module) -> GeneratorConfig:
 def sampling_of(model: nn.Module) -> Sampling:
     """Raises ModelError for a model that makes no images."""
     config = config_of(model)
-    return Sampling(config.num_inference_steps, config.guidance_scale, config.shift)
+    evaluated = None if config.evaluated_steps is None else tuple(config.evaluated_steps)
+    return Sampling(config.num_inference_steps, config.guidance_scale, config.shift, evaluated)
 
 
 def set_sampling(model: nn.Module, sampling: Sampling) -> None:
@@ -31,3 +32,4 @@ def set_sampling(model: nn.Module, sampling: Sampling) -> None:
         config.num_inference_steps = sampling.num_steps
         config.guidance_scale = sampling.guidance_scale
         config.shift = sampling.shift
+        config.evaluated_steps = None if sampling.evaluated is None else list(sampling.evaluated)

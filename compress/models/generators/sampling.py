@@ -23,16 +23,31 @@ class Sampling:
     guidance_scale  w of classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598), by which a step goes
                     v(no class) + w · (v(class) − v(no class)) and takes two evaluations; None: one, of the class alone.
     shift           moves steps towards noise: sigma → shift · sigma / (1 + (shift − 1) · sigma); 1 does not.
+    evaluated       steps whose velocity the model gives, rising, the first one 0; the others' is forecast from these
+                    (`compress.numerics.reuse`); None: all.
     """
 
     num_steps: int
     guidance_scale: float | None = None
     shift: float = 1.0
+    evaluated: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        steps = self.steps
+        if steps[:1] != (0,) or list(steps) != sorted({*steps}) or steps[-1] >= self.num_steps:
+            raise ValueError(
+                f"the evaluated steps {list(steps)}: rising ones from 0 are wanted, below {self.num_steps}"
+            )
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Those that evaluate the model."""
+        return tuple(range(self.num_steps)) if self.evaluated is None else self.evaluated
 
     @property
     def num_evaluations(self) -> int:
         """Evaluations of the model for an image."""
-        return self.num_steps * (1 if self.guidance_scale is None else 2)
+        return len(self.steps) * (1 if self.guidance_scale is None else 2)
 
     def unshifted(self) -> NDArray[np.float64]:
         """1 … 1 / num_steps, evenly: what diffusers' pipelines give their scheduler, which then shifts it."""

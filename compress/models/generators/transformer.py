@@ -33,6 +33,7 @@ class GeneratorConfig:
     num_inference_steps  see `Sampling.num_steps`.
     guidance_scale       see `Sampling`.
     shift                see `Sampling`.
+    evaluated_steps      see `Sampling.evaluated`.
     """
 
     sample_size: int = 8
@@ -46,9 +47,14 @@ class GeneratorConfig:
     num_inference_steps: int = 50
     guidance_scale: float | None = 2.0
     shift: float = 1.0
+    evaluated_steps: list[int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What config.json says: of steps that are spared, only where some are."""
+        plain = asdict(self)
+        if self.evaluated_steps is None:
+            del plain["evaluated_steps"]
+        return plain
 
 
 class FlowTransformer(nn.Module):

@@ -34,6 +34,7 @@ def index_of(sampling: Sampling, labels: Sequence[str]) -> dict[str, Any]:
         "transformer": ["onnxruntime", "InferenceSession"],
         "num_inference_steps": sampling.num_steps,
         "guidance_scale": sampling.guidance_scale,
+        **({} if sampling.evaluated is None else {"evaluated_steps": list(sampling.evaluated)}),
         "id2label": {str(number): label for number, label in enumerate(labels)},
     }
 
@@ -59,4 +60,11 @@ def read_parts(directory: Path) -> Parts:
     if guidance is not None and (isinstance(guidance, bool) or not isinstance(guidance, int | float)):
         raise ArtefactError(f"{directory / INDEX}: guidance_scale is {guidance}: a number is wanted, or null")
     labels = tuple(str(names[number]) for number in numbers)
-    return Parts(euler, Sampling(steps, guidance, euler.shift), labels)
+    evaluated = index.get("evaluated_steps")
+    if evaluated is not None and not (isinstance(evaluated, list) and all(type(step) is int for step in evaluated)):
+        raise ArtefactError(f"{directory / INDEX}: evaluated_steps is {evaluated}: a list of steps is wanted")
+    try:
+        sampling = Sampling(steps, guidance, euler.shift, None if evaluated is None else tuple(evaluated))
+    except ValueError as error:
+        raise ArtefactError(f"{directory / INDEX}: {error}") from error
+    return Parts(euler, sampling, labels)

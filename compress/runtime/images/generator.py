@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from compress.errors import DataError, unknown
 from compress.models.generators.sampling import Sampling
+from compress.numerics.reuse import Evaluated
 from compress.passes.base import Progress, silent
 from compress.runtime.artefact import TRANSFORMER, Artefact
 from compress.runtime.images.denoiser import Denoiser, open_denoiser
@@ -58,10 +59,14 @@ class Generator:
         plan = sampling or self.sampling
         labels = self._checked(classes)
         sample = self.noise(seeds)
-        sigmas = plan.sigmas()
+        sigmas, evaluated = plan.sigmas(), Evaluated()
         timesteps = self.scheduler.timesteps(sigmas).tolist()
         for step in progress(range(plan.num_steps), "steps", plan.num_steps):
-            velocity = self.velocity(sample, timesteps[step], labels, plan.guidance_scale)
+            if step in plan.steps:
+                velocity = self.velocity(sample, timesteps[step], labels, plan.guidance_scale)
+                evaluated.keep(float(sigmas[step]), velocity)
+            else:
+                velocity = evaluated.forecast(float(sigmas[step]))
             sample = self.scheduler.step(velocity, sample, float(sigmas[step]), float(sigmas[step + 1]))
         return sample
 
