@@ -51,6 +51,8 @@ def trainings(
         raise CompressError(f"there is no file {config_file}: `accelerate config --config_file {config_file}` makes it")
     if launcher == "torchrun" and config_file is not None:
         raise CompressError("--config_file is of accelerate: write --launcher accelerate, or take it out")
+    if launcher == "torchrun":  # a port of its own and this machine's own address: runs side by side do not meet
+        return Trainings(track, Launcher(launcher, ("--standalone", "--local_addr", "127.0.0.1", *arguments)))
     on_cpu = launcher == "accelerate" and config_file is None and not has_gpu()
     if on_cpu and num_processes not in (None, 1):
         raise CompressError("accelerate starts several processes on GPUs only: write --launcher torchrun on CPUs")

@@ -146,7 +146,8 @@ def frechet(images: Sample, real: Sample) -> Resampled:
 
 def kernel_distance(images: Sample, real: Sample) -> Resampled:
     """Squared maximum mean discrepancy, unbiased, with the kernel (x · y / D + 1)³: the KID of Bińkowski et al. 2018,
-    arXiv:1801.01401.  A resample that draws an image twice makes no pair of the two."""
+    arXiv:1801.01401.  A resample that draws an image twice makes no pair of the two; one that draws only one image
+    has no such distance: nan."""
     size = images.features.shape[1]
 
     def kernel(x: Float64, y: Float64) -> Float64:
@@ -158,8 +159,8 @@ def kernel_distance(images: Sample, real: Sample) -> Resampled:
         np.fill_diagonal(values, 0)
         weights = np.vstack([np.ones(sample.num_images), sample.draws])
         pairs = weights.sum(axis=1) ** 2 - np.square(weights).sum(axis=1)
-        mean: Float64 = ((weights @ values) * weights).sum(axis=1) / pairs
-        return mean
+        total: Float64 = ((weights @ values) * weights).sum(axis=1)
+        return np.divide(total, pairs, out=np.full_like(total, np.nan), where=pairs > 0)
 
     weights = [np.vstack([np.ones(each.num_images), each.draws]) / each.num_images for each in (images, real)]
     between = ((weights[0] @ kernel(images.features, real.features)) * weights[1]).sum(axis=1)

@@ -17,6 +17,7 @@ from tests.nets import images
 
 def test_the_passes_there_are() -> None:
     assert sorted(REGISTRY) == [
+        "cache.steps",
         "correct.bias",
         "distill",
         "distill.guidance",

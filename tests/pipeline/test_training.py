@@ -114,7 +114,7 @@ def test_options_of_a_launcher_without_one_are_told() -> None:
     assert trainings(None, None, None, "tensorboard").track == "tensorboard"
     launched = trainings("torchrun", None, 2, None).launcher
     assert launched is not None
-    assert launched.arguments == ("--nproc_per_node", "2")
+    assert launched.arguments == ("--standalone", "--local_addr", "127.0.0.1", "--nproc_per_node", "2")
 
 
 def test_a_program_for_losses_that_is_not_installed_is_told_before_anything_runs(
