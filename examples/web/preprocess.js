@@ -24,10 +24,17 @@ export function preprocessed(image, config) {
         const [x, y] = [left + column, top + row];
         const inside = x >= 0 && y >= 0 && x < width && y < height;
         const level = inside ? small.data[(y * width + x) * 3 + channel] : 0;
-        made[(channel * rows + row) * columns + column] =
-          (level * config.rescale_factor - config.image_mean[channel]) / config.image_std[channel];
+        made[(channel * rows + row) * columns + column] = normalised(level, channel, config);
       }
   return made;
+}
+
+// Each step in float32, as numpy takes it: a last bit decides which integer a quantized graph rounds a value to, and the
+// layers after it make that much more.
+function normalised(level, channel, config) {
+  const [scale, mean, deviation] = [config.rescale_factor, config.image_mean[channel], config.image_std[channel]];
+  const { fround } = Math;
+  return fround(fround(fround(level * fround(scale)) - fround(mean)) / fround(deviation));
 }
 
 function sizeOf({ width, height }, size) {
