@@ -41,6 +41,16 @@ def change(directory: Path, name: str, **values: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
 
+@pytest.mark.parametrize(
+    ("steps", "told"), [([0, 9], "rising ones from 0 are wanted, below 8"), ("all", "a list of steps is wanted")]
+)
+def test_damaged_steps_are_told(copied: Path, steps: Any, told: str) -> None:
+    assert "evaluated_steps" not in json.loads((copied / "model_index.json").read_text())
+    change(copied, "model_index.json", evaluated_steps=steps)
+    with pytest.raises(ArtefactError, match=told):
+        open_generator(copied)
+
+
 @given(steps=some.integers(1, 60), shift=some.floats(0.2, 8))
 def test_sigmas_fall_from_one_to_zero(steps: int, shift: float) -> None:
     sigmas = Sampling(steps, shift=shift).sigmas()
