@@ -20,6 +20,7 @@ from compress.numerics.distillation import forward_kl
 
 # Rows of logits that a loss is taken on, of images and of tokens: a vocabulary is large, and tokens are many.
 IMAGES, TOKENS = 128, 512
+_LOGITS = 1 << 26  # of all tokens together: with 262,144 of them in a vocabulary, 256 tokens
 _AT_ONCE = 1 << 24  # logits that are compared at once
 
 # Gives the weight of a layer, rounded as a choice would.
@@ -34,7 +35,7 @@ def rows_of(batches: Iterable[tuple[Tensor, ...]], model: nn.Module) -> list[tup
             shape = logits(model, batch).shape
         kept.append(batch)
         rows += shape[:-1].numel()
-        if rows >= (IMAGES if len(shape) == 2 else TOKENS):
+        if rows >= (IMAGES if len(shape) == 2 else min(TOKENS, -(-_LOGITS // shape[-1]))):
             return kept
     if not kept:
         raise ModelError("there are no calibration data to measure losses on")

@@ -24,7 +24,7 @@ from compress.models.layers import Weighted, raw_weight
 from compress.numerics.weight import QuantizedWeight
 
 _ROUNDS = 3
-_COVERED = 0.9  # share of the predicted loss whose layers are measured
+_COVERED, _MOST = 0.9, 40  # share of the predicted loss whose layers are measured, and how many of these at the most
 _CLOSEST = 1e-12  # nats: below it a ratio of losses says nothing
 
 
@@ -195,11 +195,14 @@ def _key(item: int, choice: int) -> str:
 def _matter(
     table: NDArray[np.float64], chosen: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> Iterator[tuple[int, int]]:
-    """(item, choice) of the items that make up most of the loss: the chosen one, and the next smaller and larger."""
+    """(item, choice) of the items that make up most of the loss: the chosen one, and the next smaller and larger.
+
+    A model of many alike layers has hundreds of those, and each takes a run of it: the largest are measured.
+    """
     at = table[np.arange(len(chosen)), chosen]
     order = np.argsort(-at, kind="stable")
     covered = np.cumsum(at[order]) - at[order] < _COVERED * at.sum()
-    for item in order[covered]:
+    for item in order[covered][:_MOST]:
         by_size = np.argsort(sizes[item], kind="stable").tolist()
         place = by_size.index(int(chosen[item]))
         for choice in by_size[max(0, place - 1) : place + 2]:

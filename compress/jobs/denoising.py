@@ -206,8 +206,9 @@ def task_of(recipe: Recipe, source: LoadedDenoiser) -> Denoising:
 def task_of_artefact(artefact: Artefact, recipe: Recipe) -> Denoising:
     """The recipe's task, for the latents that the artefact takes."""
     spec = _spec(recipe)
-    timesteps = read_schedule(artefact.directory).timesteps(spec.num_samples)
-    return Denoising(open_denoiser(artefact).inputs, timesteps, spec.seed)
+    graph = open_denoiser(artefact)
+    timesteps = read_schedule(artefact.directory, flows=graph.architecture.flows).timesteps(spec.num_samples)
+    return Denoising(graph.inputs, timesteps, spec.seed)
 
 
 def calibration_of(task: Denoising, recipe: Recipe, schedule: Schedule) -> Denoising:

@@ -61,7 +61,22 @@ SHAPES = (
     "tiny-t5",
 )
 # Those of denoisers, in compress/models/denoisers/shapes.
-DENOISER_SHAPES = ("dit-xl-256", "pixart-xl-512", "sd15-unet", "tiny-dit", "tiny-pixart", "tiny-unet")
+DENOISER_SHAPES = (
+    "dit-xl-256",
+    "pixart-xl-512",
+    "sana-600m",
+    "sd15-unet",
+    "sd3-medium",
+    "sdxl-unet",
+    "tiny-dit",
+    "tiny-pixart",
+    "tiny-sana",
+    "tiny-sd3",
+    "tiny-unet",
+    "tiny-unet-classes",
+    "tiny-unet-plain",
+    "tiny-unet-xl",
+)
 # Those of whole pipelines, in compress/models/pipelines/shapes.
 PIPELINE_SHAPES = ("sd15", "tiny-sd")
 # What can build the network that the weights of a `path:` belong to.

@@ -15,13 +15,14 @@ from compress.tasks.base import Float, Scores
 from compress.tasks.bootstrap import Resampled, resampling
 
 Arrays = tuple[NDArray[Any], ...]  # of each of the inputs, [N, …]
+_LARGEST_SIZE = 1024  # pixels
 _SMALLEST = 2.0**-46  # share of the signal's energy below which float32 knows no difference: 138 dB
 
 
 @dataclass(frozen=True)
 class Denoising:
     """Sample i is drawn from (`seed`, i), at timestep `timesteps[i]`: a latent and text states of normal values, how
-    many of their tokens are read, a class.
+    many of their tokens are read, one vector of the text, sizes of images, a class.
 
     A latent that a variance-preserving scheduler hands over has unit variance at every timestep, as these have; but
     neither they nor the text states are those of images and texts.
@@ -80,16 +81,18 @@ def _drawn(given: Input, random: np.random.Generator) -> NDArray[Any]:
     if given.kind == "mask":
         length = random.integers(1, given.shape[0], endpoint=True)
         return (np.arange(given.shape[0]) < length).astype(np.int64)[None]
-    if given.kind == "label":
+    if given.kind in ("label", "class"):
         return random.integers(0, given.count, 1, np.int64)
+    if given.kind == "sizes":
+        return random.integers(0, _LARGEST_SIZE, (1, *given.shape), endpoint=True).astype(np.float32)
     return random.standard_normal((1, *given.shape), np.float32)
 
 
 def _told(given: Input) -> str:
     """What is drawn for it."""
-    if given.kind == "label":
-        return f"label of {given.count}"
-    return f"{'mask ' if given.kind == 'mask' else ''}{given.shape}"
+    if given.kind in ("label", "class"):
+        return f"{given.kind} of {given.count}"
+    return f"{f'{given.kind} ' if given.kind in ('mask', 'sizes') else ''}{given.shape}"
 
 
 def energies(outputs: Float, reference: Float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

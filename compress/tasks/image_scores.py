@@ -160,7 +160,8 @@ def kernel_distance(images: Sample, real: Sample) -> Resampled:
         weights = np.vstack([np.ones(sample.num_images), sample.draws])
         pairs = weights.sum(axis=1) ** 2 - np.square(weights).sum(axis=1)
         total: Float64 = ((weights @ values) * weights).sum(axis=1)
-        return np.divide(total, pairs, out=np.full_like(total, np.nan), where=pairs > 0)
+        mean: Float64 = np.divide(total, pairs, out=np.full_like(total, np.nan), where=pairs > 0)
+        return mean
 
     weights = [np.vstack([np.ones(each.num_images), each.draws]) / each.num_images for each in (images, real)]
     between = ((weights[0] @ kernel(images.features, real.features)) * weights[1]).sum(axis=1)

@@ -115,6 +115,8 @@ def test_only_as_many_batches_are_read_as_give_enough_rows(monkeypatch: pytest.M
         rows_of([], model)
     monkeypatch.setattr(sensitivity, "TOKENS", 15)
     assert len(rows_of(sentences(decoder("llama")), decoder("llama"))) == 2
+    monkeypatch.setattr(sensitivity, "_LOGITS", 14 * 199)  # a larger vocabulary: fewer tokens
+    assert len(rows_of(sentences(decoder("llama")), decoder("llama"))) == 1
 
 
 def test_logits_are_found_in_what_a_model_returns() -> None:

@@ -99,6 +99,13 @@ def test_losses_are_taken_once_and_a_killed_allocation_goes_on(tmp_path: Path, m
     assert len(calls) == 1
 
 
+def test_of_many_layers_the_largest_alone_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solving, "_MOST", 1)
+    monkeypatch.setattr(solving, "_ROUNDS", 1)
+    found, _, _ = allocation(uneven(), 900)
+    assert 2 <= found.measured <= 3  # of one layer: its choice and those beside it
+
+
 def test_what_other_budgets_measured_decides_nothing(tmp_path: Path) -> None:
     alone, _, _ = allocation(uneven(), 900, tmp_path / "alone.json")
     kept = json.loads((tmp_path / "alone.json").read_text())

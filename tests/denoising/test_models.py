@@ -110,10 +110,10 @@ def test_shards_are_read(tmp_path: Path) -> None:
     ("values", "told"),
     [
         (
-            {"_class_name": "SD3Transformer2DModel"},
-            "of diffusers only UNet2DConditionModel, PixArtTransformer2DModel, DiTTr",
+            {"_class_name": "FluxTransformer2DModel"},
+            "of diffusers only UNet2DConditionModel, UNet2DModel, PixArtTransformer2DModel, DiTTr",
         ),
-        ({"addition_embed_type": "text_time"}, "takes more than a sample, its timestep and one text's"),
+        ({"addition_embed_type": "image"}, "takes more than a sample, its timestep and one text's"),
         ({"block_out_channels": [32, 96]}, "does not fit the architecture"),
         ({"norm_num_groups": 7}, "config.json: "),
     ],

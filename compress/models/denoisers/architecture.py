@@ -23,6 +23,8 @@ class Architecture:
     stride      stride(config): what the height and width of a latent must be divisible by.
     forward     forward(original) is the class's forward as a function of tensors in the order of `kinds`.
     unused      weights of old files that the class has no more.
+    adapt       adapt(model) puts what ONNX can express in the place of what it cannot; None: there is nothing.
+    flows       whether it gives the velocity of a flow, and not noise: its scheduler is one of flows then.
     """
 
     class_name: str
@@ -34,6 +36,8 @@ class Architecture:
     stride: Callable[[Config], int]
     forward: Callable[[Callable[..., Any]], Callable[..., Any]]
     unused: tuple[str, ...] = ()
+    adapt: Callable[[Any], None] | None = None
+    flows: bool = False
 
     @property
     def told(self) -> str:

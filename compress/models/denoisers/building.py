@@ -31,6 +31,8 @@ def blank(architecture: Architecture, config: Config, where: str) -> Any:
         settings = _taken(settings, kind, where)
     with told(where), torch.device("meta"):
         model = kind(**settings)
+    if architecture.adapt is not None:
+        architecture.adapt(model)
     return _takes_tensors(model, architecture).eval()
 
 

@@ -58,7 +58,7 @@ def load_denoiser(source: ModelSource) -> LoadedDenoiser:
     if source.kind == "random":
         shape = read_shape("denoisers", source.name, DENOISER_SHAPES)
         architecture, blank_model = _blank(_config_of(shape), source.source)
-        schedule = schedule_of(shape["scheduler"], source.source)
+        schedule = schedule_of(shape["scheduler"], source.source, flows=architecture.flows)
         model = filled_at_random(blank_model, source.seed)
         told = f"{shape['description']}, random weights"
         return LoadedDenoiser(model, architecture, schedule, shape["pipeline"], True, told)
@@ -167,7 +167,7 @@ def _described(
 ) -> LoadedDenoiser:
     schedule, pipeline = Schedule(), architecture.pipeline
     if folder != directory:
-        schedule = read_schedule(directory)
+        schedule = read_schedule(directory, flows=architecture.flows)
         if (directory / INDEX).is_file():
             pipeline = str(read_mapping(directory / INDEX, ModelError).get("_class_name", pipeline))
     name = source.name if source.kind == "hf" else directory.name

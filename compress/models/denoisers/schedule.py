@@ -17,6 +17,7 @@ from compress.files import read_mapping
 INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
 NUM_TRAIN_TIMESTEPS = 1000  # of diffusers' schedulers, where nothing else is said
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+FLOW_PREDICTIONS = ("flow_prediction",)  # where schedulers of noise levels serve flows
 
 
 @dataclass(frozen=True)
@@ -39,25 +40,30 @@ def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
-def read_schedule(directory: Path) -> Schedule:
+def read_schedule(directory: Path, *, flows: bool = False) -> Schedule:
     """Of a pipeline's directory; one that has no scheduler: diffusers' 1000 timesteps.  Raises ModelError."""
     path = directory / SCHEDULER
-    return schedule_of(read_mapping(path, ModelError), str(path)) if path.is_file() else Schedule()
+    return schedule_of(read_mapping(path, ModelError), str(path), flows=flows) if path.is_file() else Schedule()
 
 
-def schedule_of(config: Mapping[str, Any], where: str) -> Schedule:
-    """Raises ModelError for a scheduler that no denoiser here can be sampled by."""
+def schedule_of(config: Mapping[str, Any], where: str, *, flows: bool = False) -> Schedule:
+    """flows: of a denoiser that gives velocities.
+
+    Raises ModelError for a scheduler that such a denoiser cannot be sampled by.
+    """
     name = config.get("_class_name")
     if not isinstance(name, str) or "Scheduler" not in name:
         raise ModelError(f"{where}: _class_name is {name}: the name of a scheduler of diffusers is wanted")
-    if name.startswith("FlowMatch"):
+    is_flow_match, prediction = name.startswith("FlowMatch"), config.get("prediction_type", PREDICTIONS[0])
+    if is_flow_match and not flows:
         raise ModelError(
             f"{where}: the scheduler is {name}, whose steps follow velocities: a denoiser here wants one of noise "
             f"levels, such as DDIMScheduler or PNDMScheduler"
         )
-    prediction = config.get("prediction_type", PREDICTIONS[0])
-    if prediction not in PREDICTIONS:
-        raise ModelError(f"{where}: prediction_type is {prediction}: one of {', '.join(PREDICTIONS)} is wanted")
+    known = FLOW_PREDICTIONS if flows else PREDICTIONS
+    if not is_flow_match and prediction not in known:
+        told = ", or a scheduler such as FlowMatchEulerDiscreteScheduler" if flows else ""
+        raise ModelError(f"{where}: prediction_type is {prediction}: one of {', '.join(known)} is wanted{told}")
     count = config.get("num_train_timesteps", NUM_TRAIN_TIMESTEPS)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ModelError(f"{where}: num_train_timesteps is {count}: a number of timesteps is wanted")

@@ -33,7 +33,8 @@ def check(config: Config, where: str) -> None:
         if config.get(key) is not None:
             raise ModelError(
                 f"{where}: {key} is {config[key]}: this UNet takes more than a sample, its timestep and one text's "
-                f"states: only such as Stable Diffusion 1.5's, without it, can be compressed here"
+                f"states: only such as Stable Diffusion 1.5's, without it, or XL's (addition_embed_type: text_time) "
+                f"can be compressed here"
             )
 
 

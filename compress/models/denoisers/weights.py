@@ -59,10 +59,10 @@ def _place_patches(model: nn.Module) -> None:
     from diffusers.models.embeddings import PatchEmbed, get_2d_sincos_pos_embed
 
     for module in model.modules():
-        if isinstance(module, PatchEmbed):
+        if isinstance(module, PatchEmbed) and module.pos_embed is not None:
             places: Any = get_2d_sincos_pos_embed(
                 module.pos_embed.shape[-1],
-                module.base_size,
+                module.pos_embed_max_size or module.base_size,
                 base_size=module.base_size,
                 interpolation_scale=module.interpolation_scale,
                 output_type="pt",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,12 @@ _CONFIG = "config.json"
 _TOLD = {
     "latent": ("latents", "channels, height, width"),
     "states": ("text states", "tokens, width"),
+    "pooled": ("vectors of texts", "width"),
+    "sizes": ("sizes", "heights and widths"),
     "mask": ("masks", "tokens"),
     "timestep": ("timesteps", "none"),
     "label": ("labels", "none"),
+    "class": ("classes", "none"),
 }
 _TYPES: dict[type, str] = {np.float32: "tensor(float)", np.int64: "tensor(int64)"}
 
@@ -41,15 +45,16 @@ class NoiseGraph:
     def __init__(self, path: Path, session: Any) -> None:
         self.path, self.session = path, session
         taken = {given.name: given for given in session.get_inputs()}
-        known = architecture_taking(taken)
+        config = _config_beside(path)
+        known = architecture_taking(taken, config.get("_class_name"))
         if known is None:
             told = ", ".join(f"{name} {given.type}" for name, given in taken.items()) or "none"
             wanted = "; ".join(f"{kind.class_name} takes {', '.join(kind.kinds)}" for kind in KNOWN)
             raise ArtefactError(f"{path}: takes {told}: no denoiser that is known here: {wanted}")
         self.architecture = known
-        count = _num_classes(path)
+        count = int(config.get("num_embeds_ada_norm") or config.get("num_class_embeds") or 0)
         self.inputs = tuple(
-            Input(name, kind, tuple(taken[name].shape[1:]), count if kind == "label" else 0)
+            Input(name, kind, tuple(taken[name].shape[1:]), count if kind in ("label", "class") else 0)
             for name, kind in known.kinds.items()
         )
         for each in self.inputs:
@@ -100,6 +105,8 @@ class NoiseGraph:
             raise DataError(f"{self.path}: takes {what} of {np.dtype(each.dtype)}: got {given.dtype}")
         if each.kind == "timestep" and not (given >= 0).all():  # nan is not
             raise DataError(f"timesteps are {given.tolist()}: each is 0 or more")
+        if each.kind == "class" and each.count and not ((given >= 0) & (given < each.count)).all():
+            raise DataError(f"classes are {given.tolist()}: each is 0 … {each.count - 1}")
         if each.kind == "label" and each.count and not ((given >= 0) & (given <= each.count)).all():
             last = each.count - 1
             raise DataError(f"labels are {given.tolist()}: each is a class, 0 … {last}, or {each.count} for none")
@@ -149,7 +156,7 @@ def _opened(source: Artefact | str | Path, places: tuple[str, ...], threads: int
     return NoiseGraph(paths[0], inference_session(paths[0], session_options(threads)))
 
 
-def _num_classes(path: Path) -> int:
-    """That a denoiser is told one of, as the config beside the graph says; 0 where none does."""
+def _config_beside(path: Path) -> Mapping[str, Any]:
+    """Of diffusers' class, beside the graph; empty where there is none."""
     config = path.with_name(_CONFIG)
-    return int(read_mapping(config, ArtefactError).get("num_embeds_ada_norm") or 0) if config.is_file() else 0
+    return read_mapping(config, ArtefactError) if config.is_file() else {}
