@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @register("quantize.dynamic")
 @dataclass(frozen=True)
 class QuantizeDynamic(Pass):
-    """W8A8: int8 symmetric weights per channel, uint8 activations with a range of its own for every token.
+    """W8A8 of translators: int8 symmetric weights per channel, uint8 activations with a range for every token.
 
     Weights that an earlier pass quantized keep their codes, if an int8 kernel can run them.
 
@@ -38,6 +38,9 @@ class QuantizeDynamic(Pass):
         if 8 not in target.activation_bits or 8 not in target.weight_bits or "channel" not in target.granularities:
             problems.append(f"target {target.name} runs no 8-bit weights per channel with 8-bit activations")
         return problems
+
+    def task_problems(self, task: str, languages: tuple[str, ...]) -> list[str]:
+        return [] if task == "translation" else ["graphs of translators alone scale activations: write quantize.static"]
 
     def layers(self, model: nn.Module) -> dict[str, nn.Linear]:
         """The selected layers.  Raises ModelError for one that is no linear layer."""

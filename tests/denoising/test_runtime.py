@@ -13,13 +13,15 @@ import onnx
 import pytest
 import torch
 
+from compress.applying import apply
 from compress.errors import ArtefactError, DataError, ParityError
 from compress.exporter.denoisers import check_noise
 from compress.exporter.parity import FLOAT_LIMIT
+from compress.passes.quantize_static import QuantizeStatic
 from compress.runtime.artefact import UNET, Artefact
 from compress.runtime.denoising import open_unet
 from compress.runtime.denoising.measure import parts_of
-from tests.denoising.tiny import PRECISE, example, load_tiny, quantized, task
+from tests.denoising.tiny import PRECISE, example, exported, load_tiny, quantized, task
 
 
 def operators(artefact: Artefact) -> Counter[str]:
@@ -54,6 +56,17 @@ def test_the_file_is_the_model(float_artefact: Artefact, small_artefact: Artefac
     assert 1e-4 < check_noise(coded, open_unet(small_artefact), example(), "small", rounds=True) < 0.02
     with pytest.raises(ParityError, match=r"on 2 inputs the noise differs by .* of its spread; allowed is 0.05"):
         check_noise(plain, open_unet(small_artefact), example(), "small", rounds=True)
+
+
+@pytest.mark.slow
+def test_in_int_8_activations_are_rounded_too(tmp_path: Path) -> None:
+    loaded = load_tiny()
+    parameters = sum(values.nbytes for values in loaded.model.parameters())
+    coded = apply(loaded.model, [QuantizeStatic(ignore=PRECISE)], lambda: [example(8)])
+    artefact = exported(loaded, tmp_path / "artefact")
+    assert 0 < check_noise(coded, open_unet(artefact), example(), "int8", rounds=True) < 0.05
+    assert operators(artefact)["QuantizeLinear"] > 50
+    assert artefact.model_bytes < 0.35 * parameters
 
 
 def test_one_timestep_may_serve_a_batch(float_artefact: Artefact) -> None:

@@ -187,6 +187,9 @@ def test_dynamic_quantization_refuses_convolutions_zero_points_and_other_devices
     model = apply(decoder(), weights())
     with pytest.raises(ModelError, match=r"has a float scale or a zero point for each group"):
         QuantizeDynamic().requires(model, context(model))
+    told = "graphs of translators alone scale activations: write quantize.static"
+    assert QuantizeDynamic().task_problems("denoising", ()) == [told]
+    assert QuantizeDynamic().task_problems("translation", ("en", "fr")) == []
 
 
 def test_each_token_has_a_grid_of_its_own() -> None:
