@@ -64,7 +64,9 @@ def test_in_int_8_activations_are_rounded_too(tmp_path: Path) -> None:
     parameters = sum(values.nbytes for values in loaded.model.parameters())
     coded = apply(loaded.model, [QuantizeStatic(ignore=PRECISE)], lambda: [example(8)])
     artefact = exported(loaded, tmp_path / "artefact")
-    assert 0 < check_noise(coded, open_unet(artefact), example(), "int8", rounds=True) < 0.05
+    assert (
+        0 < check_noise(coded, open_unet(artefact), example(), "int8", rounds=True) < 0.1
+    )  # as much as rounding itself
     assert operators(artefact)["QuantizeLinear"] > 50
     assert artefact.model_bytes < 0.35 * parameters
 
