@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from compress.allocation.knapsack import TooSmall, choose
 from compress.allocation.sensitivity import Measured, rows_of, second_order
@@ -25,6 +24,7 @@ from compress.numerics.weight import QuantizedWeight
 
 _ROUNDS = 3
 _COVERED, _MOST = 0.9, 40  # share of the predicted loss whose layers are measured, and how many of these at the most
+_FITS, _LEFT = 5, 1e-3  # solutions that are tried against the file, and the share of room that may stay unused
 _CLOSEST = 1e-12  # nats: below it a ratio of losses says nothing
 
 
@@ -100,21 +100,15 @@ class Allocation:
     measured: int
 
 
-def items_of(
-    layers: Mapping[str, Weighted],
-    rounders: Sequence[Callable[[Tensor], QuantizedWeight]],
-    progress: Callable[..., Any],
-) -> list[Item]:
-    """The weights of `layers`, each rounded as every choice would, a byte a weight and choice."""
+def items_of(layers: Mapping[str, Weighted], formats: Mapping[str, Sequence[QuantizedWeight]]) -> list[Item]:
+    """The weights of `layers`, with what each may become, by the name of one of the layers that have it."""
     groups: dict[int, list[str]] = {}
     for name, layer in layers.items():
         groups.setdefault(id(raw_weight(layer)), []).append(name)
-    items = []
-    with torch.no_grad():
-        for names in progress(list(groups.values()), "rounding each layer each way", len(groups)):
-            layer = layers[names[0]]
-            items.append(Item(tuple(names), layer, tuple(rounded(layer.weight) for rounded in rounders)))
-    return items
+    return [
+        Item(tuple(names), layers[names[0]], tuple(next(formats[name] for name in names if name in formats)))
+        for names in groups.values()
+    ]
 
 
 def allocate(
@@ -173,11 +167,11 @@ def allocate(
         return {name: int(choice) for item, choice in zip(items, chosen, strict=True) for name in item.names}
 
     chosen = choose(table, sizes, room)
-    while excess is not None and (over := excess(by_layer(chosen))) > 0:
-        room -= over
-        if least > room:
-            raise TooSmall(least, room, float(table[every, smallest].sum()))
-        chosen = choose(table, sizes, room)
+    if excess is not None:
+        try:
+            chosen, room = fitted(table, sizes, room, lambda numbers: excess(by_layer(numbers)))
+        except TooSmall as error:
+            raise TooSmall(least, error.room, float(table[every, smallest].sum())) from error
     fits = sizes.sum(0) <= room
     return Allocation(
         by_layer(chosen),
@@ -186,6 +180,31 @@ def allocate(
         tuple(float(total) if fit else None for total, fit in zip(table.sum(0), fits, strict=True)),
         len(asked),
     )
+
+
+def fitted(
+    table: NDArray[np.float64],
+    sizes: NDArray[np.int64],
+    room: int,
+    excess: Callable[[NDArray[np.int64]], int],
+) -> tuple[NDArray[np.int64], int]:
+    """The choices that lose the least of those that were tried and fit, and the room that they were solved for.
+
+    Too large a file lessens the room by what it is too large, one that fits gives back what it leaves, a few times.
+    Raises TooSmall.
+    """
+    found: tuple[NDArray[np.int64], int] | None = None
+    too_much = np.iinfo(np.int64).max  # the least room of which the file was too large
+    tries = 0
+    while found is None or (tries < _FITS and room > found[1]):
+        chosen, tries = choose(table, sizes, room), tries + 1
+        over = excess(chosen)
+        if over > 0:
+            too_much, room = min(too_much, room), room - over
+        else:
+            found = chosen, room
+            room = min(room + (-over if -over > _LEFT * room else 0), too_much - 1)
+    return found
 
 
 def _key(item: int, choice: int) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from compress.allocation.solving import Allocation
     from compress.models.layers import Weighted
+    from compress.numerics.weight import QuantizedWeight
     from compress.passes.quantize_weights import QuantizeWeights
 
 
@@ -37,7 +38,7 @@ def allocated(
     if context.room is None:
         raise ModelError(f"{who}: num_bits auto shares out a recipe's budget, and there is none: write the bits")
     room = context.room.left(model, layers)
-    items = items_of(layers, [step.nearest for step in steps], context.progress)
+    items = items_of(layers, _formats(model, layers, steps, context))
     weight_bytes = context.room.weight_bytes
     sizes = np.array([[weight_bytes(item.names[0], each) for each in item.formats] for item in items], np.int64)
     formats = {name: item.formats for item in items for name in item.names}
@@ -78,6 +79,26 @@ def allocated(
     alike = [f", {step.choice} everywhere about {loss:.4g}" for step, loss in losses if loss is not None]
     context.say(f"{told}; predicted to lose {found.predicted:.4g} nats an answer{''.join(alike)}")
     return {name: steps[choice] for name, choice in found.choices.items()}
+
+
+def _formats(
+    model: nn.Module, layers: Mapping[str, Weighted], steps: Sequence[QuantizeWeights], context: Context
+) -> dict[str, list[QuantizedWeight]]:
+    """Each weight rounded as every choice would round it while the others are float: by GPTQ where that is asked, else
+    to nearest.  A byte a weight and choice."""
+    from compress.models.layers import raw_weight
+    from compress.passes.calibrating import grams_of_float, torch_no_grad
+
+    doing = "rounding each layer each way"
+    with torch_no_grad():
+        if steps[0].algorithm == "gptq":
+            return {
+                name: [step.layer_nearest(layers[name]) if read is None else step.gptq(*read) for step in steps]
+                for name, read in grams_of_float(model, layers, context, doing)
+            }
+        once = {id(raw_weight(layer)): name for name, layer in reversed(list(layers.items()))}.values()
+        names = context.progress(list(once), doing, len(once))
+        return {name: [step.layer_nearest(layers[name]) for step in steps] for name in names}
 
 
 def _told(found: Allocation, steps: Sequence[QuantizeWeights], layer: str) -> LayerLosses:

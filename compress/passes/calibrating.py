@@ -31,39 +31,69 @@ def embeddings_first(
     Returns what is left: they run before all else, so that the other layers are calibrated on what they give.
     """
     from torch import nn
-    from torch.nn.utils import parametrize
 
-    from compress.models.blocks import Reached
-    from compress.models.calls import forward
     from compress.models.kept_blocks import KeptBlocks
-    from compress.models.layers import tied
     from compress.models.quantized import set_weight, stored
-    from compress.models.statistics import collect
 
     kept = KeptBlocks(model, context.directory)
     for name, table in layers.items():
         if not isinstance(table, nn.Embedding) or stored(table) is not None:
             continue
-        shared = {other: layers[other] for other in tied(layers, name)}
-        heads: dict[str, Layer] = {head: layer for head, layer in shared.items() if isinstance(layer, nn.Linear)}
         if kept.take(name) is not None:
             continue
-        if not heads:
+        head = _head_of(layers, name)
+        if head is None:
             set_weight(table, nearest(table), model)
             continue
-        batches = list(context.batches())
-        with collect(heads, len(heads)) as grams, parametrize.cached():
-            for batch in context.progress(batches, "inputs of the head", len(batches)):
-                try:
-                    with torch_no_grad():
-                        forward(model, *batch)
-                except Reached:
-                    continue
-        first = next(iter(heads))
         with torch_no_grad():
-            set_weight(table, rounded(heads[first], grams[first]), model)
+            set_weight(table, rounded(head[1], _head_gram(model, *head, context)), model)
         kept.keep(name)
     return {n: layer for n, layer in layers.items() if not isinstance(layer, nn.Embedding) and stored(layer) is None}
+
+
+def grams_of_float(
+    model: nn.Module, layers: Mapping[str, Weighted], context: Context, doing: str
+) -> Iterator[tuple[str, tuple[Layer, Gram] | None]]:
+    """Each of `layers` but heads that are tied to one of them: the layer that it is calibrated as, with the second
+    moments of its inputs while nothing is rounded; None for embeddings that are no heads."""
+    from torch import nn
+
+    heads = {name: _head_of(layers, name) for name, layer in layers.items() if isinstance(layer, nn.Embedding)}
+    for name, head in heads.items():
+        yield name, None if head is None else (head[1], _head_gram(model, *head, context))
+    taken = {head[0] for head in heads.values() if head is not None}
+    others = {n: layer for n, layer in layers.items() if not isinstance(layer, nn.Embedding) and n not in taken}
+    for names, gram in grams_by_block(model, others, context, doing):
+        for name in names:
+            yield name, (others[name], gram)
+
+
+def _head_of(layers: Mapping[str, Weighted], embedding: str) -> tuple[str, Layer] | None:
+    """The head among `layers` that an embedding is tied to."""
+    from torch import nn
+
+    from compress.models.layers import tied
+
+    heads = ((name, layers[name]) for name in tied(layers, embedding))
+    return next(((name, layer) for name, layer in heads if isinstance(layer, nn.Linear)), None)
+
+
+def _head_gram(model: nn.Module, name: str, head: Layer, context: Context) -> Gram:
+    from torch.nn.utils import parametrize
+
+    from compress.models.blocks import Reached
+    from compress.models.calls import forward
+    from compress.models.statistics import collect
+
+    batches = list(context.batches())
+    with collect({name: head}, 1) as grams, parametrize.cached():
+        for batch in context.progress(batches, "inputs of the head", len(batches)):
+            try:
+                with torch_no_grad():
+                    forward(model, *batch)
+            except Reached:
+                continue
+    return grams[name]
 
 
 def by_block(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import torch
 from torch import nn
 
 from compress.allocation import solving
-from compress.allocation.knapsack import TooSmall
+from compress.allocation.knapsack import TooSmall, choose
 from compress.allocation.sensitivity import Measured
-from compress.allocation.solving import Allocation, Losses, allocate, items_of
+from compress.allocation.solving import Allocation, Losses, allocate, fitted, items_of
 from compress.exporter.codecs import stored_bytes
 from compress.models.layers import select
 from compress.numerics.grid import nearest
@@ -35,7 +34,7 @@ def uneven() -> nn.Module:
 
 def allocation(model: nn.Module, room: int, kept: Path | None = None) -> tuple[Allocation, np.ndarray, list[str]]:
     layers = select(model, ["*"])
-    items = items_of(layers, [partial(nearest, num_bits=bits) for bits in BITS], silent)
+    items = items_of(layers, {name: [nearest(layer.weight, bits) for bits in BITS] for name, layer in layers.items()})
     sizes = np.array([[stored_bytes(each) for each in item.formats] for item in items], np.int64)
     found = allocate(model, layers, items, sizes, room, lambda: [(images(64),)], kept=kept, progress=silent)
     return found, sizes, list(layers)
@@ -116,6 +115,38 @@ def test_what_other_budgets_measured_decides_nothing(tmp_path: Path) -> None:
     assert len(others) > alone.measured
 
 
+def losses_and_sizes() -> tuple[np.ndarray, np.ndarray]:
+    sizes = np.tile(np.array([2, 3, 4, 8]) * 1000, (20, 1))
+    return np.random.default_rng(0).random((20, 1)) * np.array([16.0, 4.0, 1.0, 0.01]), sizes
+
+
+@pytest.mark.parametrize("padding", [0, 7_000, -7_000])
+def test_room_that_is_left_is_given_back(padding: int) -> None:
+    losses, sizes = losses_and_sizes()
+    every, budget = np.arange(20), 80_000
+    found, room = fitted(losses, sizes, budget, lambda chosen: int(sizes[every, chosen].sum()) + padding - budget)
+    used = int(sizes[every, found].sum())
+    assert budget - padding - 1000 < used <= budget - padding
+    assert used <= room
+    best = choose(losses, sizes, budget - padding)
+    assert losses[every, found].sum() == pytest.approx(losses[every, best].sum())
+
+
+def test_of_solutions_that_fit_and_do_not_one_that_fits_is_given() -> None:
+    losses, sizes = losses_and_sizes()
+    every, asked = np.arange(20), []
+
+    def excess(chosen: np.ndarray) -> int:  # pages: steps of 4,096 bytes
+        asked.append(-(-int(sizes[every, chosen].sum()) // 4_096) * 4_096 - 80_000)
+        return asked[-1]
+
+    found, _ = fitted(losses, sizes, 80_000, excess)
+    assert excess(found) <= 0
+    assert len(asked) <= 8
+    with pytest.raises(TooSmall):
+        fitted(losses, sizes, 80_000, lambda _: 1000)
+
+
 def test_estimates_are_brought_to_the_scale_of_what_was_measured() -> None:
     losses = Losses([[4.0, 1.0], [8.0, 2.0], [2.0, 1.0]], {"0/0": 2.0, "1/1": 6.0})
     assert losses.table().tolist() == [[2.0, 3.0], [4.0, 6.0], [1.0, 3.0]]
@@ -128,5 +159,5 @@ def test_estimates_are_brought_to_the_scale_of_what_was_measured() -> None:
 def test_layers_that_share_a_weight_are_one_item() -> None:
     model = decoder("gemma")
     layers = select(model, ["role:embedding"], embeddings=True)
-    [item] = items_of(layers, [partial(nearest, num_bits=4)], silent)
+    [item] = items_of(layers, {"lm_head": [nearest(model.lm_head.weight[:2], 4)]})
     assert sorted(item.names) == ["lm_head", "model.embed_tokens"]
