@@ -18,9 +18,8 @@ from compress.models.gradients import answer_itself, of_inputs, output_gradients
 from compress.models.layers import Weighted, raw_weight
 from compress.numerics.distillation import forward_kl
 
-# Rows of logits that a loss is taken on, of images and of tokens: a vocabulary is large, and tokens are many.
-IMAGES, TOKENS = 128, 512
-_LOGITS = 1 << 26  # of all tokens together: with 262,144 of them in a vocabulary, 256 tokens
+IMAGES, TOKENS = 128, 2048  # rows of logits, of images and of tokens, that losses are estimated on
+_LOGITS = 1 << 26  # that one loss is measured on: 256 tokens of a vocabulary of 262,144
 _AT_ONCE = 1 << 24  # logits that are compared at once
 
 # Gives the weight of a layer, rounded as a choice would.
@@ -35,7 +34,7 @@ def rows_of(batches: Iterable[tuple[Tensor, ...]], model: nn.Module) -> list[tup
             shape = logits(model, batch).shape
         kept.append(batch)
         rows += shape[:-1].numel()
-        if rows >= (IMAGES if len(shape) == 2 else min(TOKENS, -(-_LOGITS // shape[-1]))):
+        if rows >= (IMAGES if len(shape) == 2 else TOKENS):
             return kept
     if not kept:
         raise ModelError("there are no calibration data to measure losses on")
@@ -101,21 +100,30 @@ def _in_place_of(layer: Weighted, weight: Tensor) -> Iterator[None]:
 
 
 class Measured:
-    """Runs the model with one weight in place of another, and compares with what it gave before."""
+    """Runs the model with one weight in place of another, on the first batches, and compares with what it gave before."""
 
     def __init__(self, model: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
         self.model, self.batches = model, batches
-        self.wanted: list[Tensor] | None = None
+        self.wanted: list[Tensor] = []  # of as many batches as have _LOGITS
 
     @torch.no_grad()
     def lost(self, layer: Weighted, weight: Tensor) -> float:
         """The KL divergence a row of logits, in nats, with `weight` in the layer."""
-        if self.wanted is None:
-            self.wanted = [logits(self.model, batch).flatten(0, -2).float() for batch in self.batches]
+        if not self.wanted:
+            self.wanted = list(self._answers())
         with _in_place_of(layer, weight):
-            found = [logits(self.model, batch).flatten(0, -2).float() for batch in self.batches]
-        total = sum(_divergence(one, other) for one, other in zip(found, self.wanted, strict=True))
+            total = sum(_divergence(own, theirs) for own, theirs in zip(self._answers(), self.wanted, strict=True))
         return max(0.0, total) / sum(map(len, self.wanted))
+
+    def _answers(self) -> Iterator[Tensor]:
+        """[rows, classes] of each batch."""
+        count = 0
+        for batch in self.batches:
+            if count >= _LOGITS:
+                return
+            answer = logits(self.model, batch).flatten(0, -2).float()
+            count += answer.numel()
+            yield answer
 
 
 def _divergence(student: Tensor, teacher: Tensor) -> float:

@@ -115,8 +115,15 @@ def test_only_as_many_batches_are_read_as_give_enough_rows(monkeypatch: pytest.M
         rows_of([], model)
     monkeypatch.setattr(sensitivity, "TOKENS", 15)
     assert len(rows_of(sentences(decoder("llama")), decoder("llama"))) == 2
-    monkeypatch.setattr(sensitivity, "_LOGITS", 14 * 199)  # a larger vocabulary: fewer tokens
-    assert len(rows_of(sentences(decoder("llama")), decoder("llama"))) == 1
+
+
+def test_of_a_large_vocabulary_a_loss_is_measured_on_fewer_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = decoder("llama")
+    head, batches = model.lm_head, sentences(model)
+    first = Measured(model, batches[:1]).lost(head, 1.02 * head.weight.detach())
+    assert Measured(model, batches).lost(head, 1.02 * head.weight.detach()) != first
+    monkeypatch.setattr(sensitivity, "_LOGITS", 14 * 199)
+    assert Measured(model, batches).lost(head, 1.02 * head.weight.detach()) == first
 
 
 def test_logits_are_found_in_what_a_model_returns() -> None:
