@@ -100,7 +100,7 @@ def _in_place_of(layer: Weighted, weight: Tensor) -> Iterator[None]:
 
 
 class Measured:
-    """Runs the model with one weight in place of another, on the first batches, and compares with what it gave before."""
+    """Runs the model with one weight in place of another, on the first batches, and compares with its first answers."""
 
     def __init__(self, model: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
         self.model, self.batches = model, batches

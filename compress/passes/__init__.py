@@ -29,6 +29,7 @@ from compress.passes.quantize_weights import QuantizeWeights
 from compress.passes.reconstruct import Reconstruct
 from compress.passes.rotate import Rotate
 from compress.passes.smooth import Smooth
+from compress.passes.smooth_timesteps import SmoothTimesteps
 from compress.passes.train_flow import TrainFlow
 from compress.passes.train_quantized import TrainQuantized
 from compress.passes.trim_vocabulary import TrimVocabulary
@@ -64,6 +65,7 @@ __all__ = [
     "Reconstruct",
     "Rotate",
     "Smooth",
+    "SmoothTimesteps",
     "TrainFlow",
     "TrainQuantized",
     "TrimVocabulary",

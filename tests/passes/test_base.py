@@ -43,6 +43,7 @@ def test_the_passes_there_are() -> None:
         "reconstruct",
         "rotate",
         "smooth",
+        "smooth.timesteps",
         "train.flow",
         "train.quantized",
         "trim.vocabulary",

@@ -32,6 +32,7 @@ from compress.models.quantized import stored
 from compress.models.snapshot import load_snapshot, save_snapshot
 from compress.models.source import ModelSource
 from compress.models.structure import NOTED
+from compress.models.timesteps import BOUNDARIES, is_scaled_by_timestep
 from compress.models.translators import load_translator
 from compress.models.vocabulary import KEPT, kept_tokens
 from compress.passes import (
@@ -64,6 +65,7 @@ from compress.passes import (
     Reconstruct,
     Rotate,
     Smooth,
+    SmoothTimesteps,
     TrainFlow,
     TrainQuantized,
     TrimVocabulary,
@@ -351,6 +353,15 @@ CASES = {
         ("reconstruct: no weight is quantized any more",) * 2,
     ),
     "train.flow": Case((), TrainFlow(**SLOW), 0.1, worlds=GENERATORS, later=(QuantizeStatic(),)),
+    "smooth.timesteps": Case(
+        (),
+        SmoothTimesteps(2),
+        1e-5,
+        lambda model: delattr(model, BOUNDARIES),
+        ("smooth.timesteps: no layer is scaled by timestep",),
+        worlds=GENERATORS,
+        later=(QuantizeStatic(),),
+    ),
     "distill.guidance": Case(
         (),
         DistillGuidance(**SLOW),
@@ -590,7 +601,8 @@ def test_the_output_stays_near_to_the_float_model_s(name: str, net: str) -> None
 @on_all_passes_and_models
 def test_a_pass_leaves_no_hook_and_no_scaffolding(name: str, net: str) -> None:
     model = finished(name, net)
-    at_root = 1 if quantized_activations(model) else 0  # they put activations on their grids
+    scaled = int(is_scaled_by_timestep(model))  # they tell layers the timestep
+    at_root = scaled + (1 if quantized_activations(model) else 0)  # they put activations on their grids
     dynamic = dynamic_layers(model)  # their inputs
     for path, module in model.named_modules():
         expected = at_root if module is model else 0
