@@ -23,7 +23,7 @@ from compress.models.layers import Weighted, raw_weight
 from compress.numerics.weight import QuantizedWeight
 
 _ROUNDS = 3
-_COVERED, _MOST = 0.9, 40  # share of the predicted loss whose layers are measured, and how many of these at the most
+_COVERED, _MOST = 0.9, 16  # share of the predicted loss whose layers are measured, and how many of these at the most
 _FITS, _LEFT = 5, 1e-3  # solutions that are tried against the file, and the share of room that may stay unused
 _CLOSEST = 1e-12  # nats: below it a ratio of losses says nothing
 

@@ -3,6 +3,8 @@ arXiv:2210.17323; the update is Optimal Brain Quantization's in a fixed order of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,15 +26,33 @@ def gptq(
     mask: Tensor | None = None,
 ) -> QuantizedWeight:
     """GPTQ of every convolution group: weight [out, …], hessian [groups, K, K]; scales and zero points stay."""
-    groups = hessian.shape[0]
-    if groups == 1:
-        return gptq_rows(weight, grid, hessian[0], damping, act_order, mask)
-    size = len(weight) // groups
+    return gptq_each(weight, [grid], hessian, damping, act_order, mask)[0]
+
+
+def gptq_each(
+    weight: Tensor,
+    grids: Sequence[QuantizedWeight],
+    hessian: Tensor,
+    damping: float = 0.01,
+    act_order: bool = True,
+    mask: Tensor | None = None,
+) -> list[QuantizedWeight]:
+    """The same on each of several grids, all of them ternary '3:4' or none: what takes longest is done once."""
+    together = FOUR if grids[0].keeps_three_of_four else 1
+    factors = [inverse_factor(each, damping, act_order, together) for each in hessian]
+    return [_by_groups(weight, grid, factors, mask) for grid in grids]
+
+
+def _by_groups(
+    weight: Tensor, grid: QuantizedWeight, factors: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None
+) -> QuantizedWeight:
+    if len(factors) == 1:
+        return _by_rows(weight, grid, factors[0], mask)
+    size = len(weight) // len(factors)
     parts = []
-    for number, part in enumerate(weight.chunk(groups)):
+    for number, (part, factor) in enumerate(zip(weight.chunk(len(factors)), factors, strict=True)):
         rows = slice(number * size, (number + 1) * size)
-        kept = None if mask is None else mask[rows]
-        parts.append(gptq_rows(part, rows_of(grid, rows), hessian[number], damping, act_order, kept))
+        parts.append(_by_rows(part, rows_of(grid, rows), factor, None if mask is None else mask[rows]))
     return with_given_codes(grid, torch.cat([part.codes for part in parts]))
 
 
@@ -56,8 +76,14 @@ def gptq_rows(
 
     Rows are independent: an embedding of 262,144 × 640 takes one factorization, and memory for some thousand rows.
     """
-    rows = weight.detach().reshape(weight.shape[0], -1)
-    order, inverse = inverse_factor(hessian, damping, act_order, FOUR if grid.keeps_three_of_four else 1)
+    factor = inverse_factor(hessian, damping, act_order, FOUR if grid.keeps_three_of_four else 1)
+    return _by_rows(weight, grid, factor, mask)
+
+
+def _by_rows(
+    weight: Tensor, grid: QuantizedWeight, factor: tuple[Tensor, Tensor], mask: Tensor | None
+) -> QuantizedWeight:
+    rows, (order, inverse) = weight.detach().reshape(weight.shape[0], -1), factor
     dtype = torch.float64 if rows.numel() <= SMALL else torch.float32
     codes = torch.empty(rows.shape, dtype=torch.int8)
     for start in range(0, len(rows), ROWS):

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from compress.allocation.solving import Allocation
-    from compress.models.layers import Weighted
+    from compress.models.layers import Layer, Weighted
+    from compress.models.statistics import Gram
     from compress.numerics.weight import QuantizedWeight
     from compress.passes.quantize_weights import QuantizeWeights
 
@@ -93,12 +94,20 @@ def _formats(
     with torch_no_grad():
         if steps[0].algorithm == "gptq":
             return {
-                name: [step.layer_nearest(layers[name]) if read is None else step.gptq(*read) for step in steps]
+                name: [step.layer_nearest(layers[name]) for step in steps] if read is None else _by_gptq(*read, steps)
                 for name, read in grams_of_float(model, layers, context, doing)
             }
         once = {id(raw_weight(layer)): name for name, layer in reversed(list(layers.items()))}.values()
         names = context.progress(list(once), doing, len(once))
         return {name: [step.layer_nearest(layers[name]) for step in steps] for name in names}
+
+
+def _by_gptq(layer: Layer, gram: Gram, steps: Sequence[QuantizeWeights]) -> list[QuantizedWeight]:
+    from compress.models.masks import mask_of
+    from compress.numerics.gptq import gptq_each
+
+    grids = [step.weighted(layer, gram) for step in steps]
+    return gptq_each(layer.weight, grids, gram.hessian(), steps[0].damping, steps[0].act_order, mask_of(layer))
 
 
 def _told(found: Allocation, steps: Sequence[QuantizeWeights], layer: str) -> LayerLosses:
