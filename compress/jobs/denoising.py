@@ -193,7 +193,7 @@ def verify(
 def task_of(recipe: Recipe, source: LoadedDenoiser) -> Denoising:
     """The recipe's task, for latents that the model takes.  Raises ModelError for a size that it does not."""
     spec, config, known = _spec(recipe), source.model.config, source.architecture
-    size, stride = spec.sample_size or config["sample_size"], known.stride(config)
+    size, stride = spec.sample_size or config.get("sample_size", known.sample_size), known.stride(config)
     if not isinstance(size, int) or size % stride:
         raise ModelError(
             f"sample_size is {size}: latents of {recipe.model.source} are square, of a size that {stride} divides: "

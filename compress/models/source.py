@@ -63,12 +63,15 @@ SHAPES = (
 # Those of denoisers, in compress/models/denoisers/shapes.
 DENOISER_SHAPES = (
     "dit-xl-256",
+    "flux-schnell",
     "pixart-xl-512",
     "sana-600m",
     "sd15-unet",
     "sd3-medium",
     "sdxl-unet",
     "tiny-dit",
+    "tiny-flux",
+    "tiny-flux-guided",
     "tiny-pixart",
     "tiny-sana",
     "tiny-sd3",

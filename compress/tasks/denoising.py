@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.models.denoisers.inputs import Input
+from compress.models.denoisers.inputs import TIMES, Input
+from compress.models.denoisers.schedule import NUM_TRAIN_TIMESTEPS
 from compress.tasks.base import Float, Scores
 from compress.tasks.bootstrap import Resampled, resampling
 
 Arrays = tuple[NDArray[Any], ...]  # of each of the inputs, [N, …]
 _LARGEST_SIZE = 1024  # pixels
+_LARGEST_GUIDANCE = 7.0
 _SMALLEST = 2.0**-46  # share of the signal's energy below which float32 knows no difference: 138 dB
 
 
@@ -47,7 +49,8 @@ class Denoising:
         """One sample, [1, …] each."""
         random = np.random.default_rng([self.seed, number, *self.kind.encode()])
         timestep = self.timesteps[number : number + 1]
-        return tuple(timestep if each.kind == "timestep" else _drawn(each, random) for each in self.inputs)
+        times = {"timestep": timestep, "share": timestep / np.float32(NUM_TRAIN_TIMESTEPS)}
+        return tuple(times[each.kind] if each.kind in TIMES else _drawn(each, random) for each in self.inputs)
 
     def batches(self, batch_size: int) -> Iterator[Arrays]:
         """All samples in order."""
@@ -72,7 +75,7 @@ class Denoising:
 
     def fingerprint(self) -> str:
         """sha256 of what the samples are drawn from."""
-        inputs = " ".join(_told(each) for each in self.inputs if each.kind != "timestep")
+        inputs = " ".join(_told(each) for each in self.inputs if each.kind not in TIMES)
         told = f"{self.kind} {self.seed} {inputs} {self.timesteps.tolist()}"
         return hashlib.sha256(told.encode()).hexdigest()
 
@@ -83,6 +86,8 @@ def _drawn(given: Input, random: np.random.Generator) -> NDArray[Any]:
         return (np.arange(given.shape[0]) < length).astype(np.int64)[None]
     if given.kind in ("label", "class"):
         return random.integers(0, given.count, 1, np.int64)
+    if given.kind == "guidance":
+        return random.uniform(1, _LARGEST_GUIDANCE, 1).astype(np.float32)
     if given.kind == "sizes":
         return random.integers(0, _LARGEST_SIZE, (1, *given.shape), endpoint=True).astype(np.float32)
     return random.standard_normal((1, *given.shape), np.float32)
@@ -92,7 +97,7 @@ def _told(given: Input) -> str:
     """What is drawn for it."""
     if given.kind in ("label", "class"):
         return f"{given.kind} of {given.count}"
-    return f"{f'{given.kind} ' if given.kind in ('mask', 'sizes') else ''}{given.shape}"
+    return f"{f'{given.kind} ' if given.kind in ('mask', 'sizes', 'patches', 'guidance') else ''}{given.shape}"
 
 
 def energies(outputs: Float, reference: Float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

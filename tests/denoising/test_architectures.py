@@ -32,6 +32,8 @@ INPUTS = {
     "tiny-unet-classes": ("sample", "timestep", "class_labels"),
     "tiny-unet-xl": ("sample", "timestep", "encoder_hidden_states", *ADDED),
     "tiny-sd3": ("hidden_states", "encoder_hidden_states", "pooled_projections", "timestep"),
+    "tiny-flux": ("hidden_states", "encoder_hidden_states", "pooled_projections", "timestep"),
+    "tiny-flux-guided": ("hidden_states", "encoder_hidden_states", "pooled_projections", "timestep", "guidance"),
     "tiny-sana": ("hidden_states", "encoder_hidden_states", "timestep", "encoder_attention_mask"),
 }
 
@@ -55,6 +57,9 @@ def test_it_is_what_diffusers_makes_of_the_same_weights(name: str) -> None:
     theirs.load_state_dict(loaded.model.state_dict())
     given: dict[str, Any] = dict(zip(INPUTS[name], example(loaded), strict=True))
     added = {key: given.pop(key) for key in ADDED if key in given}
+    if name.startswith("tiny-flux"):  # 8 × 8 as 4 × 4 patches, 5 tokens: as the pipeline places them
+        given["img_ids"] = diffusers.FluxPipeline._prepare_latent_image_ids(2, 4, 4, "cpu", torch.float32)
+        given["txt_ids"] = torch.zeros(5, 3)
     with torch.no_grad():
         wanted = theirs(**given, **({"added_cond_kwargs": added} if added else {}), return_dict=False)[0]
         torch.testing.assert_close(loaded.model(*example(loaded)), wanted, rtol=1e-5, atol=1e-6)
@@ -81,7 +86,12 @@ def test_the_file_is_the_model(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "weights"),
-    [("sdxl-unet", 2_565_880_320), ("sd3-medium", 2_027_225_088), ("sana-600m", 591_054_336)],
+    [
+        ("sdxl-unet", 2_565_880_320),
+        ("sd3-medium", 2_027_225_088),
+        ("sana-600m", 591_054_336),
+        ("flux-schnell", 11_888_099_328),
+    ],
 )
 def test_true_shapes_have_their_layers(shape: str, weights: int) -> None:
     layers = layer_names(ModelSource(f"random:{shape}"))

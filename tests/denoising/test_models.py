@@ -110,7 +110,7 @@ def test_shards_are_read(tmp_path: Path) -> None:
     ("values", "told"),
     [
         (
-            {"_class_name": "FluxTransformer2DModel"},
+            {"_class_name": "AuraFlowTransformer2DModel"},
             "of diffusers only UNet2DConditionModel, UNet2DModel, PixArtTransformer2DModel, DiTTr",
         ),
         ({"addition_embed_type": "image"}, "takes more than a sample, its timestep and one text's"),

@@ -138,7 +138,7 @@ def test_a_pipeline_and_its_transformer_alone_are_what_diffusers_makes_of_them(n
             {"only_cross_attention": True},
             "only_cross_attention is True: PixArtTransformer2DModel of diffusers",
         ),
-        ({"_class_name": "FluxTransformer2DModel"}, "only UNet2DConditionModel, UNet2DModel, PixArtTr"),
+        ({"_class_name": "AuraFlowTransformer2DModel"}, "only UNet2DConditionModel, UNet2DModel, PixArtTr"),
         ({"norm_type": "layer_norm"}, "_class_name is Transformer2DModel: of diffusers only"),
         ({"num_layers": 3}, "does not fit the architecture"),
     ],

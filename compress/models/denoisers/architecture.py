@@ -24,6 +24,7 @@ class Architecture:
     forward     forward(original) is the class's forward as a function of tensors in the order of `kinds`.
     unused      weights of old files that the class has no more.
     adapt       adapt(model) puts what ONNX can express in the place of what it cannot; None: there is nothing.
+    sample_size of latents, where configs do not tell it.
     flows       whether it gives the velocity of a flow, and not noise: its scheduler is one of flows then.
     """
 
@@ -38,6 +39,7 @@ class Architecture:
     unused: tuple[str, ...] = ()
     adapt: Callable[[Any], None] | None = None
     flows: bool = False
+    sample_size: int | None = None
 
     @property
     def told(self) -> str:

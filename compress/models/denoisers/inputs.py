@@ -7,14 +7,20 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["latent", "timestep", "states", "pooled", "sizes", "mask", "label", "class"]
+Kind = Literal[
+    "latent", "patches", "timestep", "share", "guidance", "states", "pooled", "sizes", "mask", "label", "class"
+]
+TIMES: tuple[Kind, ...] = ("timestep", "share")
 
 
 @dataclass(frozen=True)
 class Input:
     """name  as diffusers calls it.
     kind   latent    float32 (C, H, W): what is to be denoised.
+           patches   float32 (n, D): a square latent, cut into patches, row after row.
            timestep  float32 (): how noisy it is.
+           share     float32 (): the same as a share of 1000 timesteps.
+           guidance  float32 (): the scale of the guidance that the model was distilled from.
            states    float32 (L, D): of a text's tokens.
            pooled    float32 (D): of the whole text.
            sizes     float32 (n): heights and widths of images, in pixels.

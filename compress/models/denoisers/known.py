@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from compress.errors import ModelError
 from compress.models.denoisers.architecture import Architecture, Config
 from compress.models.denoisers.dit import DIT
+from compress.models.denoisers.flux import FLUX, FLUX_GUIDED, is_told_guidance
 from compress.models.denoisers.pixart import PIXART
 from compress.models.denoisers.sana import SANA
 from compress.models.denoisers.sd3 import SD3
@@ -14,7 +15,7 @@ from compress.models.denoisers.unet import UNET
 from compress.models.denoisers.unet_plain import UNET_OF_CLASSES, UNET_PLAIN, is_told_a_class
 from compress.models.denoisers.unet_xl import UNET_XL, is_config
 
-KNOWN = (UNET, UNET_XL, UNET_PLAIN, UNET_OF_CLASSES, PIXART, DIT, SD3, SANA)
+KNOWN = (UNET, UNET_XL, UNET_PLAIN, UNET_OF_CLASSES, PIXART, DIT, SD3, SANA, FLUX, FLUX_GUIDED)
 # What diffusers called several transformers once; their norms tell which it is.
 LEGACY = "Transformer2DModel"
 _OF_NORMS = {"ada_norm_single": PIXART.class_name, "ada_norm_zero": DIT.class_name}
@@ -29,6 +30,8 @@ def architecture_of(config: Config, where: str) -> Architecture:
         return UNET_XL if is_config(config) else UNET
     if name == UNET_PLAIN.class_name:
         return UNET_OF_CLASSES if is_told_a_class(config) else UNET_PLAIN
+    if name == FLUX.class_name:
+        return FLUX_GUIDED if is_told_guidance(config) else FLUX
     for known in KNOWN:
         if known.class_name == name:
             return known

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from compress.errors import ArtefactError, DataError
 from compress.files import read_mapping
-from compress.models.denoisers.inputs import Input
+from compress.models.denoisers.inputs import TIMES, Input
 from compress.models.denoisers.known import KNOWN, architecture_taking
 from compress.models.denoisers.unet import UNET as UNET_OF_DIFFUSERS
 from compress.runtime.artefact import TRANSFORMER, UNET, Artefact
@@ -23,11 +23,14 @@ _CONFIG = "config.json"
 # What inputs of a kind are called, and their axes after the first.
 _TOLD = {
     "latent": ("latents", "channels, height, width"),
+    "patches": ("patches", "rows and columns, width"),
     "states": ("text states", "tokens, width"),
     "pooled": ("vectors of texts", "width"),
     "sizes": ("sizes", "heights and widths"),
     "mask": ("masks", "tokens"),
     "timestep": ("timesteps", "none"),
+    "share": ("timesteps", "none"),
+    "guidance": ("scales of guidance", "none"),
     "label": ("labels", "none"),
     "class": ("classes", "none"),
 }
@@ -35,7 +38,7 @@ _TYPES: dict[type, str] = {np.float32: "tensor(float)", np.int64: "tensor(int64)
 
 
 class NoiseGraph:
-    """Inputs in the order of `inputs`, [N, …] each → float32 [N, C', H, W].
+    """Inputs in the order of `inputs`, [N, …] each → float32 [N, C', H, W], or [N, n, D] of patches.
 
     architecture  whose names its inputs have.
     inputs        with the sizes that the graph takes.
@@ -90,9 +93,9 @@ class NoiseGraph:
             noise = self._run(given)
         else:  # a target of fixed shapes: one sample after another
             noise = np.concatenate([self._run(tuple(x[i : i + 1] for x in given)) for i in range(len(given[0]))])
-        wrong = ~np.isfinite(noise).all(axis=(1, 2, 3))
+        wrong = ~np.isfinite(noise).all(axis=tuple(range(1, noise.ndim)))
         if wrong.any():
-            at = next(x for each, x in zip(self.inputs, given, strict=True) if each.kind == "timestep")[wrong][0]
+            at = next(x for each, x in zip(self.inputs, given, strict=True) if each.kind in TIMES)[wrong][0]
             raise ArtefactError(f"{self.path}: gives noise that is no finite number at timestep {at:g}")
         return noise
 
@@ -103,7 +106,7 @@ class NoiseGraph:
             raise DataError(f"{self.path}: takes {what} of {told} ({axes}): got {len(given)} of {found}")
         if given.dtype != each.dtype:
             raise DataError(f"{self.path}: takes {what} of {np.dtype(each.dtype)}: got {given.dtype}")
-        if each.kind == "timestep" and not (given >= 0).all():  # nan is not
+        if each.kind in TIMES and not (given >= 0).all():  # nan is not
             raise DataError(f"timesteps are {given.tolist()}: each is 0 or more")
         if each.kind == "class" and each.count and not ((given >= 0) & (given < each.count)).all():
             raise DataError(f"classes are {given.tolist()}: each is 0 … {each.count - 1}")
