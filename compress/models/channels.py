@@ -3,13 +3,14 @@
 The dependencies are traced by torch-pruning (Fang et al. 2023, DepGraph, arXiv:2301.12900).  It takes an operator that
 it does not know for one that works channel by channel, so each group is tried before it is trusted: the model without
 half of its channels must compute what the whole model does where nothing reads them.  A group for which that does not
-hold is left whole, with the reason: the zero-padded shortcut of a CIFAR ResNet, a normalisation over channels, an
-attention over them.
+hold is left whole, with the reason: the zero-padded shortcut of a CIFAR ResNet, a normalisation over all channels, an
+attention over them.  Of a GroupNorm whole groups go, so that the means of the others stay.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,11 +46,16 @@ class Member:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that go together in all members.  name: of the first layer that writes them."""
+    """Channels that go together in all members.
+
+    name   of the first layer that writes them.
+    block  so many neighbours go together: those that a GroupNorm takes one mean of.
+    """
 
     name: str
     size: int
     members: tuple[Member, ...]
+    block: int = 1
 
 
 def channel_groups(model: nn.Module, example: Sequence[Tensor]) -> tuple[list[ChannelGroup], dict[str, str]]:
@@ -109,7 +115,11 @@ def _cut(module: Any, side: Side, gone: set[int]) -> None:
             module.in_channels = module.groups = len(keep)
         setattr(module, size, len(keep))
         return
-    size = "num_parameters" if isinstance(module, nn.PReLU) else "num_features"
+    if isinstance(module, nn.GroupNorm):
+        size, block = "num_channels", module.num_channels // module.num_groups
+        module.num_groups -= len(gone) // block
+    else:
+        size = "num_parameters" if isinstance(module, nn.PReLU) else "num_features"
     keep = _rest(getattr(module, size), gone)
     for name in ("weight", "bias", "running_mean", "running_var"):
         if isinstance(getattr(module, name, None), Tensor):
@@ -133,7 +143,7 @@ def _traced(model: nn.Module, example: Sequence[Tensor]) -> Iterator[tuple[Chann
         with told("the dependencies of the network's channels cannot be traced"):
             graph.build_dependency(model, tuple(example), verbose=False)
         for found in graph.get_all_groups(root_module_types=WEIGHTED):
-            members, reason = [], None
+            members, reason, block = [], None, 1
             for item in found.items:
                 module = item.dep.target.module
                 if id(module) not in names:
@@ -142,6 +152,9 @@ def _traced(model: nn.Module, example: Sequence[Tensor]) -> Iterator[tuple[Chann
                 out = graph.is_out_channel_pruning_fn(item.dep.handler)
                 reason = reason or _reason(module)
                 own, root = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
+                if isinstance(module, nn.GroupNorm):
+                    reason = reason or _reason_of_norm(module, own, root)
+                    block = math.lcm(block, module.num_channels // module.num_groups)
                 members.append(Member(names[id(module)], "out" if out else "in", own, root))
             writers = [m for m in members if m.side == "out" and isinstance(model.get_submodule(m.module), WEIGHTED)]
             first = min(writers, key=lambda member: order[member.module])
@@ -150,16 +163,22 @@ def _traced(model: nn.Module, example: Sequence[Tensor]) -> Iterator[tuple[Chann
                 reason = reason or "a module has a channel of it twice"
             if not any(member.side == "in" for member in members):  # no layer reads it
                 reason = reason or "the model's output"
-            yield ChannelGroup(first.module, size, tuple(members)), reason
+            yield ChannelGroup(first.module, size, tuple(members), block), reason
 
 
 def _reason(module: nn.Module) -> str | None:
     """Why a module's channels cannot be cut, or None."""
     if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1:
         return None if is_depthwise(module) and module.out_channels == module.in_channels else "a grouped convolution"
-    if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.PReLU, *WEIGHTED)):
+    if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.PReLU, *WEIGHTED)):
         return None
     return f"a {type(module).__name__}"
+
+
+def _reason_of_norm(norm: nn.GroupNorm, own: Tensor, root: Tensor) -> str | None:
+    """Why whole groups of a normalisation cannot go with these channels, or None."""
+    alone = len(own) == norm.num_channels and torch.equal(own.argsort(), root.argsort())
+    return None if alone else "a GroupNorm of more channels than these"
 
 
 def _reason_beside(node: Any) -> str | None:
@@ -183,7 +202,7 @@ def _unsound(model: nn.Module, groups: Sequence[ChannelGroup], example: Sequence
 def _trial(model: nn.Module, groups: Sequence[ChannelGroup], example: Sequence[Tensor]) -> str | None:
     """Why the model without half of each group is not the model in which nothing reads that half; None if it is."""
     generator = torch.Generator().manual_seed(0)
-    gone = [(g, torch.randperm(g.size, generator=generator)[: g.size // 2]) for g in groups]
+    gone = [(group, _half(group, generator)) for group in groups]
     whole, smaller = copy.deepcopy(model), copy.deepcopy(model)
     with torch.no_grad():
         for (name, side), channels in _lost(gone).items():
@@ -193,7 +212,7 @@ def _trial(model: nn.Module, groups: Sequence[ChannelGroup], example: Sequence[T
         try:
             remove_channels(smaller, gone)
             found = tensors(forward(smaller, *example))
-        except (RuntimeError, ValueError, IndexError, TypeError):  # torch's own, of shapes that do not fit
+        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError):  # of shapes that do not fit
             return "an operator that is not understood"
         expected = tensors(forward(whole, *example))
     if [each.shape for each in found] != [each.shape for each in expected]:
@@ -201,6 +220,13 @@ def _trial(model: nn.Module, groups: Sequence[ChannelGroup], example: Sequence[T
     off = max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
     largest = max(float(each.abs().max()) for each in expected)
     return None if off <= TOLERANCE * largest else "an operator that is not understood"
+
+
+def _half(group: ChannelGroup, generator: torch.Generator) -> Tensor:
+    """Half of its blocks, drawn: their channels."""
+    count = group.size // group.block
+    blocks = torch.randperm(count, generator=generator)[: count // 2]
+    return (blocks[:, None] * group.block + torch.arange(group.block)).flatten()
 
 
 @contextmanager

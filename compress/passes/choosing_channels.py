@@ -19,7 +19,7 @@ class Plan:
 
     scores     of each group's channels, [size]; the smallest go first, of equal ones the first.
     together   rank the channels of all groups in one list; else the same share of each group goes.
-    multiple   what stays of a group is a multiple of this, or the whole group.
+    multiple   what stays of a group is a multiple of this and of its blocks, or the whole group.
     max_ratio  the largest share of a group that goes.
     """
 
@@ -84,7 +84,8 @@ class Plan:
     def count(self, group: ChannelGroup, asked: int) -> int:
         """How many of a group go where so many are to: what stays is a multiple."""
         stays = group.size - min(asked, self.most(group.size))
-        return group.size - min(group.size, -(-stays // self.multiple) * self.multiple)
+        multiple = math.lcm(self.multiple, group.block)
+        return group.size - min(group.size, -(-stays // multiple) * multiple)
 
     def most(self, size: int) -> int:
         """Of a group of that size, what may go."""

@@ -48,7 +48,7 @@ class PruneChannels(Pass):
     max_ratio  the largest share of a group's channels that goes.
     ignore     layers whose outputs stay as they are.
 
-    The classes stay. So do groups that run through an operator that mixes channels, or whose shape is written into the
+    Of channels that a GroupNorm takes a mean of together, as in a UNet, all go or none. The classes stay. So do groups that run through an operator that mixes channels, or whose shape is written into the
     model's code: each group is tried on a copy first, and those that are left are named in the log.
     """
 
@@ -139,6 +139,7 @@ class PruneChannels(Pass):
                 context.notes.append(f"the channels of {group.name} stay: '{self.criterion}' says nothing of them")
                 continue
             kept.append(group)
+            found = found.reshape(-1, group.block).mean(1).repeat_interleave(group.block)  # a block goes as one
             compared = relative and (self.global_ranking or self.ratio == "auto")
             scores.append(found / found.mean().clamp_min(1e-300) if compared else found)
         multiple = self.round_to or context.target.channel_multiple
