@@ -48,8 +48,9 @@ class PruneChannels(Pass):
     max_ratio  the largest share of a group's channels that goes.
     ignore     layers whose outputs stay as they are.
 
-    Of channels that a GroupNorm takes a mean of together, as in a UNet, all go or none. The classes stay. So do groups that run through an operator that mixes channels, or whose shape is written into the
-    model's code: each group is tried on a copy first, and those that are left are named in the log.
+    Of channels that a GroupNorm takes one mean of, as in a UNet, all go or none. The classes stay. So do groups that
+    run through an operator that mixes channels, or whose shape is written into the model's code: each group is tried
+    on a copy first, and those that are left are named in the log.
     """
 
     lasts_through_training: ClassVar[bool] = True
