@@ -17,13 +17,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compress.allocation.knapsack import TooSmall, choose
-from compress.allocation.sensitivity import Measured, rows_of, second_order
+from compress.allocation.sensitivity import Measured, logits, rows_of, second_order
 from compress.files import write_text
 from compress.models.layers import Weighted, raw_weight
 from compress.numerics.weight import QuantizedWeight
 
 _ROUNDS = 3
-_COVERED, _MOST = 0.9, 16  # share of the predicted loss whose layers are measured, and how many of these at the most
+_COVERED, _MOST, _MOST_OF_TOKENS = (
+    0.9,
+    40,
+    16,
+)  # share of the predicted loss whose layers are measured, and how many of these at the most
 _FITS, _LEFT = 5, 1e-3  # solutions that are tried against the file, and the share of room that may stay unused
 _CLOSEST = 1e-12  # nats: below it a ratio of losses says nothing
 
@@ -150,9 +154,11 @@ def allocate(
     if least > room:
         raise TooSmall(least, room, float(losses.only(()).table()[every, smallest].sum()))
     run, asked = Measured(model, rows), dict[str, None]()
+    with torch.no_grad():
+        most = _MOST if logits(model, rows[0]).dim() == 2 else _MOST_OF_TOKENS
     for _ in range(_ROUNDS):
         table = losses.only(asked).table()
-        matter = [pair for pair in _matter(table, choose(table, sizes, room), sizes) if _key(*pair) not in asked]
+        matter = [pair for pair in _matter(table, choose(table, sizes, room), sizes, most) if _key(*pair) not in asked]
         if not matter:
             break
         unknown = [pair for pair in matter if _key(*pair) not in losses.measured]
@@ -212,7 +218,7 @@ def _key(item: int, choice: int) -> str:
 
 
 def _matter(
-    table: NDArray[np.float64], chosen: NDArray[np.int64], sizes: NDArray[np.int64]
+    table: NDArray[np.float64], chosen: NDArray[np.int64], sizes: NDArray[np.int64], most: int
 ) -> Iterator[tuple[int, int]]:
     """(item, choice) of the items that make up most of the loss: the chosen one, and the next smaller and larger.
 
@@ -221,7 +227,7 @@ def _matter(
     at = table[np.arange(len(chosen)), chosen]
     order = np.argsort(-at, kind="stable")
     covered = np.cumsum(at[order]) - at[order] < _COVERED * at.sum()
-    for item in order[covered][:_MOST]:
+    for item in order[covered][:most]:
         by_size = np.argsort(sizes[item], kind="stable").tolist()
         place = by_size.index(int(chosen[item]))
         for choice in by_size[max(0, place - 1) : place + 2]:
