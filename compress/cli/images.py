@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -106,11 +106,7 @@ def _of_texts(directory: Path, wish: Wish, threads: int) -> Callable[[range, Pro
     if not wish.prompts:
         raise DataError(f"{directory} makes images of texts: say what to show: --prompt 'a lighthouse at night'")
     pipeline = open_pipeline(directory, threads)
-    plan = replace(
-        pipeline.sampling,
-        num_steps=wish.steps or pipeline.sampling.num_steps,
-        guidance_scale=wish.guidance or pipeline.sampling.guidance_scale,
-    )
+    plan = pipeline.sampling.asked(wish.steps, wish.guidance)
     if wish.negative_prompt is not None and not plan.is_guided:
         raise DataError("--negative-prompt has no effect with a guidance of 1: take it out, or give --guidance")
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compress.exporter.graph import Signature
+    from compress.models.pipelines.sampling import Sampling
     from compress.runtime.artefact import Artefact
-    from compress.runtime.text_to_image.directory import Sampling
     from compress.targets import Target
 
 _GIVES = {"text_encoder": "text's states", "unet": "noise", "vae_decoder": "image"}
@@ -66,10 +66,10 @@ def export_pipeline(
     require("torch", "exporting a model", "torch")
     require("onnxscript", "exporting a model", "torch")
     from compress import targets
+    from compress.models.pipelines.schedulers import open_scheduler
     from compress.models.pipelines.tokenizer import write_tokenizer
     from compress.runtime.artefact import open_artefact
     from compress.runtime.text_to_image.directory import index_of
-    from compress.runtime.text_to_image.schedulers import open_scheduler
 
     check_activations(model)
     open_scheduler(scheduler, str(Path(directory) / SCHEDULER))

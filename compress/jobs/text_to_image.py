@@ -18,6 +18,8 @@ from compress.exporter.pipelines import export_pipeline, pipeline_bytes
 from compress.models.denoisers.schedule import own_settings
 from compress.models.denoisers.unet import shaped_inputs, stride
 from compress.models.pipelines import loading
+from compress.models.pipelines.sampling import PipelineConfig, sampling_of
+from compress.models.pipelines.schedulers import open_scheduler
 from compress.passes.base import Progress
 from compress.recipe import Recipe, TextToImageSpec
 from compress.report.sheet import SAMPLES, SHEET, draw_sheet, read_samples, write_samples
@@ -26,10 +28,8 @@ from compress.runtime.graph import operators_of
 from compress.runtime.machine import this_machine
 from compress.runtime.measurement import Measurement, Runs, bytes_of
 from compress.runtime.text_to_image import open_pipeline
-from compress.runtime.text_to_image.directory import Sampling
 from compress.runtime.text_to_image.measure import measure_pipeline, parts_of
 from compress.runtime.text_to_image.prompts import Prompts
-from compress.runtime.text_to_image.schedulers import open_scheduler
 from compress.runtime.verify import Verification, verify_scores
 from compress.tasks.base import Float, Scores
 from compress.tasks.denoising import Denoising
@@ -134,7 +134,7 @@ class TextToImageJob:
             model,
             self.source.tokenizer,
             self.scheduler,
-            Sampling(self.task.num_steps, self.task.guidance_scale),
+            sampling_of(model),
             self.example(),
             directory,
             target=self.recipe.device(),
@@ -196,7 +196,8 @@ def samples_of(task: ImagesOfTexts, artefact: Artefact, threads: int, progress: 
 
 def made_by(task: ImagesOfTexts, artefact: Artefact, threads: int, progress: Progress) -> Float:
     """All images of the task."""
-    pipeline, plan = open_pipeline(artefact, threads), Sampling(task.num_steps, task.guidance_scale)
+    pipeline = open_pipeline(artefact, threads)
+    plan = pipeline.sampling.asked(task.num_steps, task.guidance_scale)
     return pipeline(task.texts, task.seeds, plan, task.negative_prompt, progress)
 
 
@@ -235,7 +236,9 @@ def load(recipe: Recipe, allow_code: bool) -> TextToImageJob:
     size, latent_shape = _sizes(recipe, source)
     task = task_of(recipe, size, scheduler["_class_name"])
     job = TextToImageJob(source, task, recipe, scheduler, latent_shape)
-    job._numbers([*task.texts, task.negative_prompt])
+    numbers = job._numbers([*task.texts, task.negative_prompt])
+    negative = numbers[-1].tolist()
+    source.model.config = PipelineConfig(task.num_steps, task.guidance_scale, negative, scheduler)
     return job
 
 

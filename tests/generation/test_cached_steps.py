@@ -18,7 +18,7 @@ from compress.models.generators.noted import sampling_of
 from compress.models.generators.sampling import Sampling
 from compress.models.snapshot import load_snapshot, save_snapshot
 from compress.numerics.flow import euler_step
-from compress.numerics.reuse import error_of, errors_of_forecasts
+from compress.numerics.reuse import error_by_moves, errors_of_forecasts
 from compress.passes import CacheSteps, DistillGuidance, DistillSteps, QuantizeWeights
 from compress.passes.base import silent
 from compress.runtime.images import open_generator
@@ -70,9 +70,10 @@ def test_the_gradient_is_exact_where_velocities_do_not_depend_on_images() -> Non
     draw, sigmas = torch.Generator().manual_seed(0), torch.from_numpy(plan.sigmas())
     moves = moves_of_steps(velocity, torch.zeros(500, 1, 2, 2), torch.zeros(500).long(), sigmas, draw, silent)
     steps = (0, 2, 3)
-    wanted = errors_of_forecasts(steps, sigmas.double().numpy()).sum(axis=0) @ curve.double().numpy()
+    places = sigmas.double().numpy()
+    wanted = np.diff(places) @ errors_of_forecasts(steps, places[:-1]) @ curve.double().numpy()
     # of 2,000 random directions in 4 pixels that all go wrong alike: wanted² · E (Σ u)² = 4 · wanted²
-    assert error_of(moves, sigmas.double().numpy(), steps) == pytest.approx(4 * wanted**2, rel=0.15)
+    assert error_by_moves(moves, places, steps) == pytest.approx(4 * wanted**2, rel=0.15)
 
 
 def test_the_gradient_goes_through_later_steps() -> None:

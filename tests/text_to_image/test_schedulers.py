@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from compress.errors import ArtefactError, DataError
-from compress.runtime.text_to_image.schedulers import Scheduler, open_scheduler
+from compress.models.pipelines.schedulers import Scheduler, open_scheduler
 
 # diffusers gives numpy a tensor in numpy's old way
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

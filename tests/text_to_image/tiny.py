@@ -12,11 +12,11 @@ from torch import Tensor
 from compress.applying import apply
 from compress.exporter.pipelines import export_pipeline
 from compress.models.pipelines.loading import LoadedPipeline, load_pipeline
+from compress.models.pipelines.sampling import Sampling
 from compress.models.pipelines.scheduler import sampling_config
 from compress.models.source import ModelSource
 from compress.passes.quantize_weights import QuantizeWeights
 from compress.runtime.artefact import Artefact
-from compress.runtime.text_to_image.directory import Sampling
 
 SAMPLING = Sampling(5, 5.0)
 PROMPTS = ("a red house", "two cats at sea")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.numerics.reuse import check_steps
+
 NUM_TRAIN_TIMESTEPS = 1000  # a timestep is so many times its sigma
 
 
@@ -33,11 +35,8 @@ class Sampling:
     evaluated: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        steps = self.steps
-        if steps[:1] != (0,) or list(steps) != sorted({*steps}) or steps[-1] >= self.num_steps:
-            raise ValueError(
-                f"the evaluated steps {list(steps)}: rising ones from 0 are wanted, below {self.num_steps}"
-            )
+        if self.evaluated is not None:
+            check_steps(self.evaluated, self.num_steps)
 
     @property
     def steps(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compress.errors import ModelError
 from compress.models.denoisers.noise import signal_shares
+from compress.models.pipelines.sampling import PipelineConfig
 
 PARTS = ("text_encoder", "unet", "vae_decoder")
 
@@ -24,6 +25,7 @@ class PipelineParts(nn.Module):
     """
 
     shares: Tensor
+    config: PipelineConfig  # how it is sampled; noted by who knows it
 
     def __init__(self, text_encoder: Any, unet: Any, vae_decoder: Any, sampling_config: Mapping[str, Any]) -> None:
         super().__init__()

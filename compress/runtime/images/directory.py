@@ -12,6 +12,7 @@ from compress.files import read_mapping
 from compress.models.denoisers.schedule import INDEX, SCHEDULER
 from compress.models.generators.sampling import Sampling
 from compress.runtime.artefact import TRANSFORMER
+from compress.runtime.evaluated_steps import noted_steps, read_steps
 from compress.runtime.images.scheduler import CLASS_NAME, FlowMatchEuler
 
 _PIPELINE = "ClassConditionalFlowPipeline"
@@ -34,7 +35,7 @@ def index_of(sampling: Sampling, labels: Sequence[str]) -> dict[str, Any]:
         "transformer": ["onnxruntime", "InferenceSession"],
         "num_inference_steps": sampling.num_steps,
         "guidance_scale": sampling.guidance_scale,
-        **({} if sampling.evaluated is None else {"evaluated_steps": list(sampling.evaluated)}),
+        **noted_steps(sampling.evaluated),
         "id2label": {str(number): label for number, label in enumerate(labels)},
     }
 
@@ -60,11 +61,5 @@ def read_parts(directory: Path) -> Parts:
     if guidance is not None and (isinstance(guidance, bool) or not isinstance(guidance, int | float)):
         raise ArtefactError(f"{directory / INDEX}: guidance_scale is {guidance}: a number is wanted, or null")
     labels = tuple(str(names[number]) for number in numbers)
-    evaluated = index.get("evaluated_steps")
-    if evaluated is not None and not (isinstance(evaluated, list) and all(type(step) is int for step in evaluated)):
-        raise ArtefactError(f"{directory / INDEX}: evaluated_steps is {evaluated}: a list of steps is wanted")
-    try:
-        sampling = Sampling(steps, guidance, euler.shift, None if evaluated is None else tuple(evaluated))
-    except ValueError as error:
-        raise ArtefactError(f"{directory / INDEX}: {error}") from error
-    return Parts(euler, sampling, labels)
+    evaluated = read_steps(index, directory / INDEX, steps)
+    return Parts(euler, Sampling(steps, guidance, euler.shift, evaluated), labels)

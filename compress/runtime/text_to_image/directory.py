@@ -9,31 +9,16 @@ from typing import Any
 from compress.errors import ArtefactError
 from compress.files import read_mapping
 from compress.models.denoisers.schedule import INDEX, SCHEDULER
+from compress.models.pipelines.sampling import Sampling
+from compress.models.pipelines.schedulers import Scheduler, open_scheduler
 from compress.runtime.artefact import TEXT_ENCODER, UNET, VAE_DECODER
+from compress.runtime.evaluated_steps import noted_steps, read_steps
 from compress.runtime.text_to_image.prompts import SETTINGS, TOKENIZER
-from compress.runtime.text_to_image.schedulers import Scheduler, open_scheduler
 
 VAE_CONFIG = "vae_decoder/config.json"
 _PIPELINE = "OnnxStableDiffusionPipeline"
 _GRAPH = ["diffusers", "OnnxRuntimeModel"]
 _NOTHING = [None, None]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an image is made.
-
-    num_steps       of the scheduler.
-    guidance_scale  w of classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): a step goes along
-                    noise(negative prompt) + w · (noise(prompt) − noise(negative prompt)), of two evaluations; 1: none.
-    """
-
-    num_steps: int
-    guidance_scale: float = 7.5
-
-    @property
-    def is_guided(self) -> bool:
-        return self.guidance_scale != 1
 
 
 @dataclass(frozen=True)
@@ -48,8 +33,9 @@ class Parts:
     @property
     def num_evaluations(self) -> int:
         """Of the UNet for an image; guidance takes two at a timestep."""
-        timesteps = self.scheduler.begin(self.sampling.num_steps).timesteps
-        return len(timesteps) * (2 if self.sampling.is_guided else 1)
+        plan = self.sampling
+        steps = plan.evaluated or self.scheduler.begin(plan.num_steps).timesteps
+        return len(steps) * (2 if plan.is_guided else 1)
 
 
 def index_of(sampling: Sampling, scheduler: str) -> dict[str, Any]:
@@ -66,6 +52,7 @@ def index_of(sampling: Sampling, scheduler: str) -> dict[str, Any]:
         "requires_safety_checker": False,
         "num_inference_steps": sampling.num_steps,
         "guidance_scale": sampling.guidance_scale,
+        **noted_steps(sampling.evaluated),
     }
 
 
@@ -90,4 +77,7 @@ def read_parts(directory: Path) -> Parts:
         raise ArtefactError(f"{directory / VAE_CONFIG}: block_out_channels is {blocks}: a list is wanted")
     config = read_mapping(directory / SCHEDULER, ArtefactError)
     scheduler = open_scheduler(config, str(directory / SCHEDULER))
-    return Parts(scheduler, Sampling(steps, float(guidance)), float(factor), 2 ** (len(blocks) - 1))
+    evaluated = read_steps(index, directory / INDEX, steps)
+    if evaluated is not None and not scheduler.can_spare:
+        raise ArtefactError(f"{directory / INDEX}: of the steps of a {scheduler.class_name} none can be spared")
+    return Parts(scheduler, Sampling(steps, float(guidance), evaluated), float(factor), 2 ** (len(blocks) - 1))

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from compress.errors import ArtefactError
+from compress.models.pipelines.sampling import Sampling
+from compress.models.pipelines.schedulers import Steps
+from compress.numerics.reuse import Evaluated
 from compress.passes.base import Progress, silent
 from compress.runtime.artefact import TEXT_ENCODER, UNET, VAE_DECODER, Artefact
 from compress.runtime.denoising import NoiseGraph, open_unet
-from compress.runtime.text_to_image.directory import Parts, Sampling, read_parts
+from compress.runtime.text_to_image.directory import Parts, read_parts
 from compress.runtime.text_to_image.graphs import Graph, open_decoder, open_text_encoder
 from compress.runtime.text_to_image.prompts import Prompts, open_prompts
-from compress.runtime.text_to_image.schedulers import Steps
 from compress.tasks.base import Float
 
 
@@ -63,22 +65,27 @@ class TextToImage:
         texts = [self.states(prompt, negative_prompt, plan) for prompt in prompts]
         latents = [way.scale * self.noise(seed) for way, seed in zip(ways, seeds, strict=True)]
         todo = [(image, number) for image, way in enumerate(ways) for number in range(len(way.timesteps))]
-        made = []
+        made, known = [], [Evaluated() for _ in prompts]
         for image, number in progress(todo, "steps", len(todo)):
             way = ways[image]
-            latents[image] = self._stepped(way, number, latents[image], texts[image], plan)
+            if plan.evaluated is None or number in plan.evaluated:
+                output = self._output(way, number, latents[image], texts[image], plan)
+                known[image].keep(float(way.timesteps[number]), output)
+            else:
+                output = known[image].forecast(float(way.timesteps[number]))
+            latents[image] = way.step(output, latents[image], number)
             if number + 1 == len(way.timesteps):
                 made.append(self.decoder(latents[image] / np.float32(self.scaling_factor)))
         return np.concatenate(made)
 
-    def _stepped(self, way: Steps, number: int, latent: Float, states: Float, plan: Sampling) -> Float:
-        """The latent after one evaluation or, guided, after the two of its negative and its own states."""
+    def _output(self, way: Steps, number: int, latent: Float, states: Float, plan: Sampling) -> Float:
+        """Of one evaluation or, guided, of the two of the latent's negative and its own states."""
         given = np.repeat(way.given(latent, number), len(states), axis=0)
         found = self.unet(given, np.repeat(way.timesteps[number : number + 1], len(states)), states)
         if plan.is_guided:
             without, noise = np.split(found, 2)
             found = without + np.float32(plan.guidance_scale) * (noise - without)
-        return way.step(found, latent, number)
+        return found
 
 
 def is_pipeline(directory: Path) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ def load(directory: str, threads: int) -> dict[str, Any]:
     """Load one pipeline, alone in the process, and make an image in few steps: what a program needs that uses it."""
     return used_once(
         lambda: open_pipeline(directory, threads),
-        lambda pipeline: pipeline([_PROMPT], [0], replace(pipeline.sampling, num_steps=_FEW)),
+        lambda pipeline: pipeline([_PROMPT], [0], pipeline.sampling.asked(_FEW)),
     )
 
 
@@ -47,7 +46,7 @@ def _image(pipeline: TextToImage) -> Callable[[int], object]:
 
 def _evaluation(pipeline: TextToImage) -> Callable[[int], object]:
     """call(i) evaluates the UNet once, on one latent."""
-    states = pipeline.states(_PROMPT, "", replace(pipeline.sampling, guidance_scale=1))
+    states = pipeline.states(_PROMPT, "", pipeline.sampling.asked(guidance_scale=1))
     latent, count = pipeline.noise(0), pipeline.scheduler.levels.count
     return lambda i: pipeline.unet(latent, np.array([(count - 1) // (1 + i)], np.float32), states)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from compress.errors import DataError
-from compress.runtime.text_to_image.schedulers.base import VELOCITY, Levels, Scheduler, Steps, moved
+from compress.models.pipelines.schedulers.base import VELOCITY, Levels, Scheduler, Steps, moved
 from compress.tasks.base import Float
 
 # Of the outputs, the latest first, once there are so many: Adams and Bashforth's weights.
@@ -24,6 +24,7 @@ class Pndm(Scheduler):
     class_name = "PNDMScheduler"
     plain: ClassVar[Mapping[str, Any]] = {"skip_prk_steps": True}
     spacing = "leading"
+    can_spare = False
 
     def __init__(self, levels: Levels, config: Mapping[str, Any]) -> None:
         super().__init__(levels, config)

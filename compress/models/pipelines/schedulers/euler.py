@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from compress.runtime.text_to_image.schedulers.base import VELOCITY, Levels, Scheduler, Steps, moved
+from compress.models.pipelines.schedulers.base import VELOCITY, Levels, Scheduler, Steps, moved
 from compress.tasks.base import Float
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from compress.errors import ArtefactError
-from compress.runtime.text_to_image.schedulers.base import Levels, Scheduler, Steps
-from compress.runtime.text_to_image.schedulers.ddim import Ddim
-from compress.runtime.text_to_image.schedulers.dpm import DpmSolver
-from compress.runtime.text_to_image.schedulers.euler import Euler
-from compress.runtime.text_to_image.schedulers.pndm import Pndm
+from compress.models.pipelines.schedulers.base import Levels, Scheduler, Steps
+from compress.models.pipelines.schedulers.ddim import Ddim
+from compress.models.pipelines.schedulers.dpm import DpmSolver
+from compress.models.pipelines.schedulers.euler import Euler
+from compress.models.pipelines.schedulers.pndm import Pndm
 
 __all__ = ["Levels", "Scheduler", "Steps", "open_scheduler"]
 _KINDS: dict[str, type[Scheduler]] = {kind.class_name: kind for kind in (Ddim, DpmSolver, Euler, Pndm)}

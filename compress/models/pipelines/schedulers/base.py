@@ -86,6 +86,7 @@ class Scheduler(ABC):
     # Settings of diffusers' that change what a step does, with the value at which they do not.
     plain: ClassVar[Mapping[str, Any]]
     spacing: ClassVar[str]  # where a config says nothing
+    can_spare: ClassVar[bool] = True  # whether steps have one evaluation each, each at a timestep of its own
 
     def __init__(self, levels: Levels, config: Mapping[str, Any]) -> None:
         self.levels = levels
@@ -108,6 +109,17 @@ class Scheduler(ABC):
     @abstractmethod
     def begin(self, num_steps: int) -> Steps:
         """Raises DataError for a number of steps that the model's timesteps do not allow."""
+
+    def shares(self, num_steps: int) -> NDArray[np.float64]:
+        """[evaluations]: how often the output of each stands in the last sample, which is a sum of them all and the
+        noise."""
+        found = []
+        for chosen in range(len(self.begin(num_steps).timesteps)):
+            way, sample = self.begin(num_steps), np.zeros(1, np.float32)
+            for number in range(len(way.timesteps)):
+                sample = way.step(np.full(1, number == chosen, np.float32), sample, number)
+            found.append(float(sample[0]))
+        return np.array(found)
 
 
 def moved(*terms: tuple[float, Float]) -> Float:
