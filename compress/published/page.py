@@ -64,8 +64,11 @@ def _task(task: str, published: Sequence[Published], folder: str) -> list[str]:
         return []
     parts = [f"## {_TITLES[task]}\n"]
     by_name = {row.name: row for row in published}
-    for data in dict.fromkeys(_data(row) for row in sorted(published, key=lambda row: (-_count(row), _data(row)))):
-        rows = [row.row for row in published if _data(row) == data]
+    counts = {row.name: _count(row, published) for row in published}
+    words = {row.name: _data(row, counts[row.name]) for row in published}
+    ordered = sorted(published, key=lambda row: (-counts[row.name], words[row.name]))
+    for data in dict.fromkeys(words[row.name] for row in ordered):
+        rows = [row.row for row in published if words[row.name] == data]
         for table in tables(sort(rows)):
             cells = [
                 (f"[{row.name}]({folder}/{row.name}.json)", *line[1:])
@@ -88,14 +91,18 @@ def _notes(row: Published) -> Iterator[str]:
         yield "calibrated on the samples that it is scored on"
 
 
-def _count(row: Published) -> int:
-    return row.num_samples or 0
+def _count(row: Published, published: Sequence[Published]) -> int:
+    """Of the samples that a row's scores were taken on; of a row without scores those of the others on its data."""
+    if row.num_samples:
+        return row.num_samples
+    data = (row.dataset, row.lock["evaluation_sha256"])
+    return max(each.num_samples or 0 for each in published if (each.dataset, each.lock["evaluation_sha256"]) == data)
 
 
-def _data(row: Published) -> str:
+def _data(row: Published, count: int) -> str:
     """What a row's scores were taken on, in words."""
-    count = f"{row.num_samples:,} samples of " if row.num_samples else ""
-    return f"{count}`{row.dataset}` ({_short(row.lock['evaluation_sha256'])})"
+    told = f"{count:,} samples of " if count else ""
+    return f"{told}`{row.dataset}` ({_short(row.lock['evaluation_sha256'])})"
 
 
 def _made(rows: Sequence[Published]) -> list[str]:

@@ -82,6 +82,14 @@ def test_what_one_must_know_of_figures_stands_below_them(tmp_path: Path) -> None
     assert f"- {W8A8}: calibrated on the samples that it is scored on\n" in text
 
 
+def test_a_float_row_without_scores_stands_beside_what_was_made_of_it() -> None:
+    small, whole = published(), published("float", row=replace(row("float", command="compress run x"), scores={}))
+    assert whole.num_samples is None
+    page = page_of([whole, small], Path("RESULTS.md"))
+    assert page.count(f"\nOn {small.num_samples:,} samples of ") == 1
+    assert page.count("| name | size, MB |") == 1
+
+
 def test_a_page_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
     page = tmp_path / "NOTES.md"
     page.write_text("# Mine\n")
