@@ -13,22 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from compress.allocation.knapsack import TooSmall, choose
-from compress.allocation.sensitivity import Measured, logits, rows_of, second_order
+from compress.allocation.sensitivity import Measured, rows_of, second_order
 from compress.files import write_text
 from compress.models.layers import Weighted, raw_weight
+from compress.models.structure import is_translator
 from compress.numerics.weight import QuantizedWeight
 
 _ROUNDS = 3
-_COVERED, _MOST, _MOST_OF_TOKENS = (
-    0.9,
-    40,
-    16,
-)  # share of the predicted loss whose layers are measured, and how many of these at the most
+_COVERED = 0.9  # share of the predicted loss whose layers are measured
+_MOST, _MOST_OF_TOKENS = 40, 16  # how many of these at the most, of images and of translators
 _FITS, _LEFT = 5, 1e-3  # solutions that are tried against the file, and the share of room that may stay unused
 _CLOSEST = 1e-12  # nats: below it a ratio of losses says nothing
 
@@ -155,8 +152,7 @@ def allocate(
     if least > room:
         raise TooSmall(least, room, float(losses.only(()).table()[every, smallest].sum()))
     run, asked = Measured(model, rows), dict[str, None]()
-    with torch.no_grad():
-        most = _MOST if logits(model, rows[0]).dim() == 2 else _MOST_OF_TOKENS
+    most = _MOST_OF_TOKENS if is_translator(model) else _MOST
     for _ in range(_ROUNDS):
         table = losses.only(asked).table()
         matter = [pair for pair in _matter(table, choose(table, sizes, room), sizes, most) if _key(*pair) not in asked]

@@ -51,14 +51,12 @@ _NO_LABELS = "prompts have no images beside them: a pipeline is not trained here
 class TextToImageJob:
     """A Job: a pipeline, and the task that scores it.
 
-    scheduler     scheduler_config.json, as it ships.
     latent_shape  (C, h, w).
     """
 
     source: loading.LoadedPipeline
     task: ImagesOfTexts
     recipe: Recipe
-    scheduler: Mapping[str, Any]
     latent_shape: tuple[int, int, int]
 
     @property
@@ -127,13 +125,13 @@ class TextToImageJob:
     def decided_by(self) -> Any:
         model = self.source.model
         unet, vae = (own_settings(part.config) for part in (model.unet, model.vae_decoder))
-        return [unet, vae, model.text_encoder.config.to_dict(), dict(self.scheduler), self.latent_shape]
+        return [unet, vae, model.text_encoder.config.to_dict(), dict(model.config.scheduler), self.latent_shape]
 
     def export(self, model: nn.Module, directory: Path, lock: Mapping[str, Any]) -> Artefact:
         return export_pipeline(
             model,
             self.source.tokenizer,
-            self.scheduler,
+            self.source.model.config.scheduler,
             sampling_of(model),
             self.example(),
             directory,
@@ -235,7 +233,7 @@ def load(recipe: Recipe, allow_code: bool) -> TextToImageJob:
     open_scheduler(scheduler, where).begin(spec.num_steps)
     size, latent_shape = _sizes(recipe, source)
     task = task_of(recipe, size, scheduler["_class_name"])
-    job = TextToImageJob(source, task, recipe, scheduler, latent_shape)
+    job = TextToImageJob(source, task, recipe, latent_shape)
     numbers = job._numbers([*task.texts, task.negative_prompt])
     negative = numbers[-1].tolist()
     source.model.config = PipelineConfig(task.num_steps, task.guidance_scale, negative, scheduler)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -20,6 +20,7 @@ from compress.models.paging import paged_like
 
 NOTED = "structure_changes"  # the attribute of a module in which its changes are noted
 Structure = dict[str, dict[str, Any]]
+_Config = TypeVar("_Config")
 List = nn.Sequential | nn.ModuleList
 
 
@@ -150,6 +151,14 @@ def configs_of(model: nn.Module) -> list[tuple[str, Any]]:
         if hasattr(config, "to_dict"):
             found.setdefault(id(config), (name, config))
     return list(found.values())
+
+
+def config_held(model: nn.Module, kind: type[_Config], what: str) -> _Config:
+    """The config of that kind that the model holds.  Raises ModelError for a model without: `what` it does not make."""
+    config = getattr(model, "config", None)
+    if not isinstance(config, kind):
+        raise ModelError(f"{type(model).__name__} has no note of how it is sampled: it makes no {what}")
+    return config
 
 
 def is_translator(model: nn.Module) -> bool:

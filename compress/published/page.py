@@ -64,11 +64,13 @@ def _task(task: str, published: Sequence[Published], folder: str) -> list[str]:
         return []
     parts = [f"## {_TITLES[task]}\n"]
     by_name = {row.name: row for row in published}
-    counts = {row.name: _count(row, published) for row in published}
-    words = {row.name: _data(row, counts[row.name]) for row in published}
-    ordered = sorted(published, key=lambda row: (-counts[row.name], words[row.name]))
-    for data in dict.fromkeys(words[row.name] for row in ordered):
-        rows = [row.row for row in published if words[row.name] == data]
+    together: dict[str, list[Published]] = {}
+    for row in published:
+        together.setdefault(_data(row), []).append(row)
+    counts = {data: max(row.num_samples or 0 for row in group) for data, group in together.items()}
+    for data, group in sorted(together.items(), key=lambda item: (-counts[item[0]], item[0])):
+        rows = [row.row for row in group]
+        count = f"{counts[data]:,} samples of " if counts[data] else ""
         for table in tables(sort(rows)):
             cells = [
                 (f"[{row.name}]({folder}/{row.name}.json)", *line[1:])
@@ -80,7 +82,7 @@ def _task(task: str, published: Sequence[Published], folder: str) -> list[str]:
             notes = "".join(
                 f"- {row.name}: {escaped(note)}\n" for row in table.rows for note in _notes(by_name[row.name])
             )
-            parts.append(f"{title}On {data}:\n\n{grid}" + (f"\n{notes}" if notes else ""))
+            parts.append(f"{title}On {count}{data}:\n\n{grid}" + (f"\n{notes}" if notes else ""))
     return parts
 
 
@@ -91,18 +93,9 @@ def _notes(row: Published) -> Iterator[str]:
         yield "calibrated on the samples that it is scored on"
 
 
-def _count(row: Published, published: Sequence[Published]) -> int:
-    """Of the samples that a row's scores were taken on; of a row without scores those of the others on its data."""
-    if row.num_samples:
-        return row.num_samples
-    data = (row.dataset, row.lock["evaluation_sha256"])
-    return max(each.num_samples or 0 for each in published if (each.dataset, each.lock["evaluation_sha256"]) == data)
-
-
-def _data(row: Published, count: int) -> str:
+def _data(row: Published) -> str:
     """What a row's scores were taken on, in words."""
-    told = f"{count:,} samples of " if count else ""
-    return f"{told}`{row.dataset}` ({_short(row.lock['evaluation_sha256'])})"
+    return f"`{row.dataset}` ({_short(row.lock['evaluation_sha256'])})"
 
 
 def _made(rows: Sequence[Published]) -> list[str]:

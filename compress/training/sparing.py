@@ -4,20 +4,23 @@ images of texts, whose gradients would take too long, by what its UNet gives at 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from compress.numerics.reuse import Evaluated, best_steps, error_by_moves, error_by_outputs, even_steps
+from compress.models.pipelines.sampling import Sampling, noted_in, sampling_of
+from compress.models.pipelines.walk import Walk
+from compress.numerics.reuse import best_steps, error_by_moves, error_by_outputs, even_steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from compress.models.pipelines.schedulers import Scheduler
+    from compress.tasks.base import Float
 
 Steps = tuple[int, ...]
 
@@ -35,11 +38,11 @@ class Choice:
 
 def of_generator(model: nn.Module, steps: int, num_samples: int, seed: int, progress: Callable[..., Any]) -> Choice:
     """Of a generator, as far as a gradient through its sampling tells."""
-    from compress.models.generators.noted import config_of, sampling_of
+    from compress.models.generators import noted
     from compress.training.adjoint import moves_of_steps
     from compress.training.flow_targets import guided_by
 
-    config, plan = config_of(model), sampling_of(model)
+    config, plan = noted.config_of(model), noted.sampling_of(model)
     velocity = model if plan.guidance_scale is None else guided_by(model, plan.guidance_scale)
     draw = torch.Generator().manual_seed(seed)
     size = config.sample_size
@@ -67,64 +70,51 @@ def of_pipeline(
 
     samples  (input_ids [1, L], noise [1, C, h, w]) of each image.
     """
-    from compress.models.pipelines.sampling import noted_in
-
-    config = noted_in(model)
-    count = config.num_inference_steps
-    negative = torch.tensor([config.negative_ids])
-    with torch.no_grad():
-        guided = config.guidance_scale != 1
-        states = [model.text_encoder(torch.cat([negative, ids]) if guided else ids) for ids, _ in samples]
-
-    def made(evaluated: Steps) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The last latents [N, …], and what the UNet gave [N, evaluations, …]."""
-        pairs = [
-            _sampled(model, scheduler, text, noise.numpy(), evaluated, progress)
-            for text, (_, noise) in zip(states, samples, strict=True)
-        ]
-        latents, outputs = zip(*pairs, strict=True)
-        return np.stack(latents).astype(np.float64), np.stack(outputs).astype(np.float64)
-
-    last, outputs = made(tuple(range(count)))
-    flat = outputs.reshape(len(samples), count, -1)
-    products = np.einsum("nid,njd->ij", flat, flat) / (flat.shape[0] * flat.shape[2])
+    plan = sampling_of(model)
+    count, walks = plan.num_steps, _walks(model, scheduler, plan, samples)
+    outputs = np.stack([_outputs(walk, progress) for walk in walks]).reshape(len(samples), count, -1)
+    last = [walk.sample for walk in walks]
+    products = np.einsum("nid,njd->ij", outputs, outputs) / (len(samples) * outputs.shape[2])
     shares, places = scheduler.shares(count), scheduler.begin(count).timesteps.astype(np.float64)
-    chosen = best_steps(count, steps, lambda each: error_by_outputs(products, shares, places, each))
     even = even_steps(count, steps)
-    errors = {each: float(np.square(made(each)[0] - last).mean()) for each in (chosen, even)}
+    chosen = best_steps(count, steps, lambda each: error_by_outputs(products, shares, places, each))
+
+    def tried(evaluated: Steps) -> float:
+        walks = _walks(model, scheduler, replace(plan, evaluated=evaluated), samples)
+        for walk in walks:
+            _outputs(walk, progress)
+        return float(np.mean([np.square(walk.sample - end) for walk, end in zip(walks, last, strict=True)]))
+
+    errors = {each: tried(each) for each in dict.fromkeys((chosen, even))}
     best = min(errors, key=lambda each: errors[each])
     return Choice(best, errors[best], errors[even], "as tried")
 
 
-def _sampled(
-    model: Any,
-    scheduler: Scheduler,
-    states: Tensor,
-    noise: NDArray[np.float32],
-    evaluated: Steps,
-    progress: Callable[..., Any],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The last latent of an image, and the guided outputs of its evaluated steps, as the runtime makes them."""
-    from compress.models.pipelines.sampling import noted_in
+def _walks(model: Any, scheduler: Scheduler, plan: Sampling, samples: list[tuple[Tensor, Tensor]]) -> list[Walk]:
+    """One of each sample, at its beginning."""
+    negative = torch.tensor([noted_in(model).negative_ids])
 
-    config = noted_in(model)
-    way, known, outputs = scheduler.begin(config.num_inference_steps), Evaluated(), []
-    sample = np.float32(way.scale) * noise
-    for number in progress(range(len(way.timesteps)), "steps", len(way.timesteps)):
-        place = float(way.timesteps[number])
-        if number not in evaluated:
-            sample = way.step(known.forecast(place), sample, number)
-            continue
-        given = torch.from_numpy(np.repeat(way.given(sample, number), len(states), axis=0))
+    def walk(ids: Tensor, noise: Tensor) -> Walk:
         with torch.no_grad():
-            found = model.unet(given, torch.full((len(states),), place), states).numpy()
-        if len(states) == 2:
-            without, output = np.split(found, 2)
-            found = without + np.float32(config.guidance_scale) * (output - without)
-        known.keep(place, found)
-        outputs.append(found)
-        sample = way.step(found, sample, number)
-    return sample, np.stack(outputs)
+            states = model.text_encoder(torch.cat([negative, ids]) if plan.is_guided else ids)
+
+        def unet(latents: Float, timesteps: Float) -> Float:
+            with torch.no_grad():
+                found: Float = model.unet(torch.from_numpy(latents), torch.from_numpy(timesteps), states).numpy()
+            return found
+
+        return Walk(scheduler, plan, noise.numpy(), unet)
+
+    return [walk(*sample) for sample in samples]
+
+
+def _outputs(walk: Walk, progress: Callable[..., Any]) -> NDArray[np.float64]:
+    """[steps, …]: what each step is made with, once the walk has come to its end."""
+    found = []
+    for number in progress(range(len(walk)), "steps", len(walk)):
+        walk.step(number)
+        found.append(walk.output.astype(np.float64))
+    return np.stack(found)
 
 
 def samples_of(batches: Callable[[], Any], num_samples: int) -> list[tuple[Tensor, Tensor]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from compress.passes import CacheSteps, DistillGuidance, DistillSteps, QuantizeW
 from compress.passes.base import silent
 from compress.runtime.images import open_generator
 from compress.training.adjoint import moves_of_steps
+from tests.counting import counted
 from tests.generating import FEW, LABELS, context, inputs, tiny
 
 pytest.importorskip("sklearn")
@@ -38,25 +38,10 @@ def test_the_artefact_evaluates_few_steps_and_comes_near_all_of_them(tmp_path: P
     classes, seeds = list(range(10)), list(range(10))
     images = cached(classes, seeds, dataclasses.replace(cached.sampling, evaluated=None))
     longer = cached(classes, seeds, Sampling(8, 2.0))
-    calls = counted(cached)
+    denoiser = counted(cached, "denoiser")
     found = cached(classes, seeds)
-    assert calls[0] == 8
+    assert denoiser.calls == 8
     assert np.square(found - images).mean() < 0.5 * np.square(longer - images).mean()
-
-
-def counted(generator: Any) -> list[int]:
-    """How often the generator's denoiser has been called since."""
-    calls, denoiser = [0], generator.denoiser
-
-    class Counting:
-        image_shape = denoiser.image_shape
-
-        def __call__(self, *given: Any) -> Any:
-            calls[0] += 1
-            return denoiser(*given)
-
-    generator.denoiser = Counting()
-    return calls
 
 
 def test_the_gradient_is_exact_where_velocities_do_not_depend_on_images() -> None:

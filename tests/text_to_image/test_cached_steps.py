@@ -24,6 +24,7 @@ from compress.passes.base import Context
 from compress.runtime.text_to_image import open_pipeline
 from compress.targets import load
 from compress.training.sparing import of_pipeline, samples_of
+from tests.counting import counted
 from tests.text_to_image.tiny import PROMPTS, example, exported, load_tiny, numbers_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # diffusers', of schedulers' settings
@@ -71,18 +72,9 @@ def test_the_artefact_evaluates_few_steps_and_comes_nearer_than_fewer_steps(name
     assert cached.sampling == plan
     whole = cached(PROMPTS, [0, 1], replace(plan, evaluated=None))
     fewer = cached(PROMPTS, [0, 1], plan.asked(6))
-    calls, unet = [0], cached.unet
-
-    class Counting:
-        latent_shape = unet.latent_shape
-
-        def __call__(self, *given: Any) -> Any:
-            calls[0] += 1
-            return unet(*given)
-
-    cached.unet = Counting()  # type: ignore[assignment]
+    unet = counted(cached, "unet")
     found = cached(PROMPTS, [0, 1])
-    assert calls[0] == 2 * 6
+    assert unet.calls == 2 * 6
     assert np.square(found - whole).mean() < np.square(fewer - whole).mean()
 
 

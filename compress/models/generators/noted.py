@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from compress.errors import ModelError
 from compress.models.generators.sampling import Sampling
 from compress.models.generators.transformer import GeneratorConfig
-from compress.models.structure import recording
+from compress.models.structure import config_held, recording
 
 
 def config_of(model: nn.Module) -> GeneratorConfig:
     """Raises ModelError for a model that makes no images."""
-    config = getattr(model, "config", None)
-    if not isinstance(config, GeneratorConfig):
-        raise ModelError(f"{type(model).__name__} has no note of how it is sampled: it makes no images")
-    return config
+    return config_held(model, GeneratorConfig, "images")
 
 
 def sampling_of(model: nn.Module) -> Sampling:

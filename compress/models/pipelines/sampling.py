@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from compress.errors import ModelError
 from compress.numerics.reuse import check_steps
 
 if TYPE_CHECKING:
@@ -63,10 +62,9 @@ class PipelineConfig:
 
 def noted_in(model: nn.Module) -> PipelineConfig:
     """Raises ModelError for a model that makes no images of texts."""
-    config = getattr(model, "config", None)
-    if not isinstance(config, PipelineConfig):
-        raise ModelError(f"{type(model).__name__} has no note of how it is sampled: it makes no images of texts")
-    return config
+    from compress.models.structure import config_held
+
+    return config_held(model, PipelineConfig, "images of texts")
 
 
 def sampling_of(model: nn.Module) -> Sampling:

@@ -9,8 +9,7 @@ import numpy as np
 
 from compress.errors import ArtefactError
 from compress.models.pipelines.sampling import Sampling
-from compress.models.pipelines.schedulers import Steps
-from compress.numerics.reuse import Evaluated
+from compress.models.pipelines.walk import Walk
 from compress.passes.base import Progress, silent
 from compress.runtime.artefact import TEXT_ENCODER, UNET, VAE_DECODER, Artefact
 from compress.runtime.denoising import NoiseGraph, open_unet
@@ -61,31 +60,18 @@ class TextToImage:
         Raises DataError for a prompt that is too long, or a number of steps that the scheduler does not make.
         """
         plan = sampling or self.sampling
-        ways = [self.scheduler.begin(plan.num_steps) for _ in prompts]
         texts = [self.states(prompt, negative_prompt, plan) for prompt in prompts]
-        latents = [way.scale * self.noise(seed) for way, seed in zip(ways, seeds, strict=True)]
-        todo = [(image, number) for image, way in enumerate(ways) for number in range(len(way.timesteps))]
-        made, known = [], [Evaluated() for _ in prompts]
-        for image, number in progress(todo, "steps", len(todo)):
-            way = ways[image]
-            if plan.evaluated is None or number in plan.evaluated:
-                output = self._output(way, number, latents[image], texts[image], plan)
-                known[image].keep(float(way.timesteps[number]), output)
-            else:
-                output = known[image].forecast(float(way.timesteps[number]))
-            latents[image] = way.step(output, latents[image], number)
-            if number + 1 == len(way.timesteps):
-                made.append(self.decoder(latents[image] / np.float32(self.scaling_factor)))
+        walks = [self._walk(states, seed, plan) for states, seed in zip(texts, seeds, strict=True)]
+        todo = [(walk, number) for walk in walks for number in range(len(walk))]
+        made = []
+        for walk, number in progress(todo, "steps", len(todo)):
+            walk.step(number)
+            if number + 1 == len(walk):
+                made.append(self.decoder(walk.sample / np.float32(self.scaling_factor)))
         return np.concatenate(made)
 
-    def _output(self, way: Steps, number: int, latent: Float, states: Float, plan: Sampling) -> Float:
-        """Of one evaluation or, guided, of the two of the latent's negative and its own states."""
-        given = np.repeat(way.given(latent, number), len(states), axis=0)
-        found = self.unet(given, np.repeat(way.timesteps[number : number + 1], len(states)), states)
-        if plan.is_guided:
-            without, noise = np.split(found, 2)
-            found = without + np.float32(plan.guidance_scale) * (noise - without)
-        return found
+    def _walk(self, states: Float, seed: int, plan: Sampling) -> Walk:
+        return Walk(self.scheduler, plan, self.noise(seed), lambda latents, times: self.unet(latents, times, states))
 
 
 def is_pipeline(directory: Path) -> bool:
