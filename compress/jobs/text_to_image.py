@@ -125,7 +125,7 @@ class TextToImageJob:
     def decided_by(self) -> Any:
         model = self.source.model
         unet, vae = (own_settings(part.config) for part in (model.unet, model.vae_decoder))
-        return [unet, vae, model.text_encoder.config.to_dict(), dict(model.config.scheduler), self.latent_shape]
+        return [unet, vae, model.text_encoder.config.to_dict(), model.config.to_dict(), self.latent_shape]
 
     def export(self, model: nn.Module, directory: Path, lock: Mapping[str, Any]) -> Artefact:
         return export_pipeline(

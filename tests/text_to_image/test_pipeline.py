@@ -10,7 +10,7 @@ from compress.cli.showing import verification
 from compress.comparing import compare
 from compress.errors import DataError, ModelError
 from compress.jobs import kind_of
-from compress.jobs.text_to_image import calibration_of
+from compress.jobs.text_to_image import calibration_of, load
 from compress.pipeline import run
 from compress.recipe import parse
 from compress.report.table import render
@@ -74,3 +74,14 @@ def test_prompts_of_the_scores_calibrate_nothing() -> None:
     assert set(texts) == {"a bowl of oranges on a blue table, still life in oil"}
     with pytest.raises(DataError, match=r"calibration.dataset 'demo\[0:2\]' holds no prompt that the scores are not"):
         calibration_of(parse(text.replace("demo[2:]", "demo[0:2]")))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # diffusers', of schedulers' settings
+@pytest.mark.parametrize("other", ["num_steps: 8", "guidance_scale: 2", "negative_prompt: dull"])
+def test_what_passes_see_is_decided_by_how_images_are_sampled(other: str) -> None:
+    """cache.steps keeps steps of one sampling, which no other may find again."""
+    plain, changed = (
+        load(parse("name: tiny\nmodel: random:tiny-sd\ntask: {text_to_image: {" + text + "}}"), False)
+        for text in ("num_images: 3", f"num_images: 3, {other}")
+    )
+    assert plain.decided_by() != changed.decided_by()
