@@ -96,15 +96,18 @@ def _panel(place: Any, rows: Sequence[Row], axis: Axis) -> None:
 
 
 def _name_points(place: Any, rows: Sequence[Row], axis: Axis) -> None:
-    """Names towards the middle, above and below in turn, so that neighbours' do not meet and none leaves the frame."""
+    """Names towards the middle, so that none leaves the frame; of two neighbours in size the upper's above, the other's
+    below, so that they do not meet and none stands at the other's point."""
     first, last = place.get_xlim()
     ordered = sorted(zip(*_points(rows, axis), [row.name for row in rows], strict=True))
     for number, (size, value, name) in enumerate(ordered):
+        pair = ordered[number - number % 2 :][:2]
+        is_above = (value, size) == max((each[1], each[0]) for each in pair)
         is_left = size * size < first * last
         label = place.annotate(
             name,
             (size, value),
-            xytext=(6 if is_left else -6, -11 if number % 2 else 6),
+            xytext=(6 if is_left else -6, 6 if is_above else -11),
             textcoords="offset points",
             ha="left" if is_left else "right",
             fontsize=8,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,24 @@ def test_a_point_a_row_and_a_panel_a_task_the_same_bytes_for_the_same_rows(tmp_p
     assert "resnet18" not in said
     with Image.open(io.BytesIO((tmp_path / "one.png").read_bytes())) as image:
         assert image.size == (1280, 1472)
+
+
+@pytest.mark.parametrize("upper", ["smaller", "larger"])
+def test_of_two_neighbours_the_upper_ones_name_is_above(upper: str, tmp_path: Path) -> None:
+    rows = [
+        row(name, model_bytes=size, scores={"top1": Figure(0.82 if name == upper else 0.80, 0.79, 0.83, 100)})
+        for name, size in (("smaller", 5_000_000), ("larger", 5_010_000))
+    ]
+    plot(rows, tmp_path / "one.svg")
+    heights = name_heights(tmp_path / "one.svg")
+    [lower] = {"smaller", "larger"} - {upper}
+    assert heights[upper] < heights[lower]  # of SVG, counted from the top
+
+
+def name_heights(path: Path) -> dict[str, float]:
+    """Where each text of a picture stands, by the comment before the group that moves it there."""
+    text = path.read_text()
+    return {name: float(y) for name, y in re.findall(r"<!-- (\w+) -->\s*<g[^>]*translate\(\S+ ([\d.]+)\)", text)}
 
 
 def test_a_score_without_an_interval_is_a_point_alone(tmp_path: Path) -> None:
