@@ -45,7 +45,7 @@ def test_a_point_a_row_and_a_panel_a_task_the_same_bytes_for_the_same_rows(tmp_p
 @pytest.mark.parametrize("upper", ["smaller", "larger"])
 def test_of_two_neighbours_the_upper_ones_name_is_above(upper: str, tmp_path: Path) -> None:
     rows = [
-        row(name, model_bytes=size, scores={"top1": Figure(0.82 if name == upper else 0.80, 0.79, 0.83, 100)})
+        row(name, model_bytes=size, scores={"top1": Figure(0.8005 if name == upper else 0.80, 0.79, 0.83, 100)})
         for name, size in (("smaller", 5_000_000), ("larger", 5_010_000))
     ]
     plot(rows, tmp_path / "one.svg")
